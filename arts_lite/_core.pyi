@@ -1,0 +1,165 @@
+"""Types of the C++ extension. Checked against it by mypy's stubtest."""
+
+from collections.abc import Mapping, Sequence
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+def required_symbols() -> list[str]:
+    """Names of the libllama functions that `bind` needs."""
+
+def abi() -> dict[str, int]:
+    """Struct sizes and field offsets that this extension was compiled with, e.g. ``llama_batch.size``."""
+
+def bind(addresses: Mapping[str, int]) -> None:
+    """Use the functions of an already loaded libllama, given by address. Raises ValueError: one is missing."""
+
+def build_commit() -> str:
+    """The llama.cpp commit whose headers this extension was compiled with, or ''."""
+
+def log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """log softmax of one row, as the sampler computes it. float32[n_vocab] -> float32[n_vocab]."""
+
+@final
+class SamplingParams:
+    """Checked by `arts_lite.types.SamplingParams`; see there for the meaning and the order of the filters."""
+
+    def __init__(
+        self,
+        *,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        min_p: float,
+        repeat_penalty: float,
+        repeat_last_n: int,
+        logit_bias: Sequence[tuple[int, float]],
+    ) -> None: ...
+
+@final
+class StepRules:
+    """See `arts_lite.types.StepRules`; texts as bytes."""
+
+    def __init__(
+        self, *, delimiters: Sequence[bytes], min_step_bytes: int, stop_strings: Sequence[bytes]
+    ) -> None: ...
+
+def sample_row(
+    logits: NDArray[np.float32], history: NDArray[np.int32], params: SamplingParams, seed: int, stream: int, position: int
+) -> tuple[int, float, float]:
+    """Draw one token from a row: (token, log-prob under the model, log-prob under the sampling distribution)."""
+
+@final
+class Event:
+    kind: str
+    """A value of `arts_lite.types.EventKind`."""
+    branch: int
+    """-1 where the event has no branch."""
+    position: int
+    reason: str
+    """A value of `arts_lite.types.StopReason`, or ''."""
+
+@final
+class Stats:
+    """Counters of an engine since it was made. Seconds are wall time."""
+
+    num_tokens_decoded: int
+    """Rows decoded to extend branches (one row may serve several branches that are still equal)."""
+    num_tokens_prefilled: int
+    """Prompt tokens decoded, each distinct prefix once."""
+    num_tokens_redecoded: int
+    """Tokens decoded again because their branch had been parked or forked where no candidates were kept."""
+    num_tokens_shared: int
+    """Tokens that `open` and `fork` took from a living prefix instead of decoding them."""
+    num_rows_padding: int
+    num_decode_calls: int
+    num_forks: int
+    """llama.cpp sequence copies made."""
+    num_parked: int
+    """Times that a branch was parked, by the caller or for want of room."""
+    decode_s: float
+    """Inside llama_decode and waiting for its results."""
+    sample_s: float
+    advance_s: float
+    """Inside advance() in all; outside share = 1 - decode_s / advance_s."""
+    num_cells_used: int
+    num_cells_high_water: int
+    """Highest used cell index + 1 at present: what attention has to walk over."""
+    num_cells_capacity: int
+    num_sequences_used: int
+    num_sequences: int
+    num_branches: int
+    num_rows_target: int
+    """How many branches one decode call advances at most."""
+
+@final
+class Engine:
+    """Branches over one llama_context. Not owning: the context must outlive it (call `shutdown` first).
+
+    Every method may be called from any thread; calls take turns. Methods of a branch that does not exist or of an
+    engine after `shutdown` raise BranchClosedError.
+    """
+
+    def __init__(
+        self,
+        context: int,
+        *,
+        max_trace_tokens: int,
+        max_rows: int,
+        max_prefill_rows: int,
+        num_threads: int,
+        num_sequences: int = 256,
+        pad_rows_to: Sequence[int] = (),
+    ) -> None:
+        """Adopt a llama_context made with kv_unified=True, swa_full=True, n_seq_max=num_sequences.
+
+        max_rows: branches advanced by one decode call; max_prefill_rows: prompt tokens in one decode call, <= n_batch;
+        num_threads: for sampling rows in parallel; pad_rows_to: batch sizes worth padding up to, ascending.
+        """
+
+    def open(
+        self,
+        tokens: NDArray[np.int32],
+        sampling: SamplingParams,
+        rules: StepRules,
+        seed: int,
+        stream: int,
+        max_tokens: int,
+        owner: int,
+    ) -> int: ...
+    def fork(self, branch: int, position: int) -> int: ...
+    def truncate(self, branch: int, position: int) -> None:
+        """Cut a paused or ended branch back to tokens[0:position]; it may run again."""
+
+    def run(self, branch: int, pause_on_step: bool) -> None: ...
+    def pause(self, branch: int) -> None: ...
+    def park(self, branch: int) -> None: ...
+    def close(self, branch: int) -> None: ...
+    def advance(self, max_seconds: float) -> list[Event]:
+        """`max_seconds` < 0: no limit. The GIL is released while decoding."""
+
+    def interrupt(self) -> None: ...
+    def set_quota(self, owner: int, max_tokens: int) -> None: ...
+    def quota_spent(self, owner: int) -> int:
+        """Tokens that an owner's branches have decoded so far."""
+
+    def forget_owner(self, owner: int) -> None: ...
+    def tokens(self, branch: int) -> NDArray[np.int32]: ...
+    def num_tokens(self, branch: int) -> int: ...
+    def num_prompt_tokens(self, branch: int) -> int: ...
+    def num_cached(self, branch: int) -> int:
+        """How many of the branch's tokens have their KV cell in the cache."""
+
+    def log_probs(self, branch: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+    def boundaries(self, branch: int) -> list[int]: ...
+    def text(self, branch: int, start: int, end: int) -> bytes: ...
+    def state(self, branch: int) -> str:
+        """'paused' | 'running' | 'ended'."""
+
+    def stats(self) -> Stats: ...
+    def check(self) -> None:
+        """Compare the books with llama.cpp's (positions of every sequence); raises RuntimeError. For tests."""
+
+    def shutdown(self) -> None:
+        """Close all branches and let go of the context. Idempotent."""
