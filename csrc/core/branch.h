@@ -1,0 +1,58 @@
+// One branch: a prompt and what was generated after it. Its tokens lie in the prefix tree.
+#pragma once
+
+#include "prefix_tree.h"
+#include "step_rules.h"
+
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <memory>
+#include <vector>
+
+namespace arts {
+
+using BranchId = std::int64_t;
+
+enum class BranchState { Paused, Running, Ended };
+
+enum class StopReason { None, EndOfText, StopString, MaxTokens, ContextFull, CacheFull, BudgetTokens };
+
+enum class EventKind { StepEnded, TraceEnded, LimitReached, CachePressure, Interrupted };
+
+struct Event {
+    EventKind kind;
+    BranchId branch = -1;
+    std::int32_t position = 0;
+    StopReason reason = StopReason::None;
+};
+
+// The names that Python uses (arts_lite.types).
+const char * name_of(BranchState state);
+const char * name_of(StopReason reason);
+const char * name_of(EventKind kind);
+
+struct Branch {
+    BranchId id = -1;
+    Run * tip = nullptr;
+    std::int32_t num_prompt = 0;
+    std::int32_t max_length = 0; // prompt + max_tokens, or the context, whichever is shorter
+    bool is_bound_by_context = false;
+    std::shared_ptr<const SamplingParams> sampling;
+    std::shared_ptr<const StepRules> rules;
+    std::uint64_t seed = 0;
+    std::uint64_t stream = 0;
+    std::int64_t owner = 0;
+
+    BranchState state = BranchState::Paused;
+    bool pauses_on_step = false;
+    StopReason reason = StopReason::None;
+    StepReader reader;
+    std::size_t text_end = std::numeric_limits<std::size_t>::max(); // bytes of text before the stop string
+    std::vector<std::int32_t> boundaries;
+    std::map<std::int32_t, std::uint32_t> num_forks_at; // numbers the children of a position: their streams differ
+
+    std::int32_t length() const { return tip->end(); }
+};
+
+} // namespace arts

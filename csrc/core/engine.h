@@ -1,0 +1,160 @@
+// Branches over one llama_context, advanced together.
+//
+// One lane is one row of the decode batch: a run whose last token is still to be decoded, wanted by one branch or by
+// several that are still equal. After each decode every branch draws its own next token from its lane's row; branches
+// that draw differently part, which is where a fork costs a sequence copy (of metadata) and nothing else.
+#pragma once
+
+#include "batch.h"
+#include "branch.h"
+#include "kv_cache.h"
+#include "llama_api.h"
+#include "row_sampler.h"
+#include "vocabulary.h"
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+
+namespace arts {
+
+struct EngineOptions {
+    std::int32_t max_trace_tokens = 0;
+    std::int32_t max_rows = 16;
+    std::int32_t max_prefill_rows = 512;
+    std::int32_t num_threads = 1;
+    std::int32_t num_sequences = 256;
+    bool pins_cells = false;
+    std::vector<std::int32_t> pad_rows_to; // ascending
+};
+
+struct Stats {
+    std::int64_t num_tokens_decoded = 0, num_tokens_prefilled = 0, num_tokens_redecoded = 0, num_tokens_shared = 0;
+    std::int64_t num_rows_padding = 0, num_decode_calls = 0, num_forks = 0, num_parked = 0;
+    double decode_s = 0, sample_s = 0, advance_s = 0;
+    std::int64_t num_cells_used = 0, num_cells_high_water = 0, num_cells_capacity = 0;
+    std::int64_t num_sequences_used = 0, num_sequences = 0, num_branches = 0, num_rows_target = 0;
+};
+
+class Engine {
+public:
+    Engine(const LlamaApi & api, llama_context * context, EngineOptions options);
+
+    BranchId open(const std::vector<Token> & tokens, std::shared_ptr<const SamplingParams> sampling, std::shared_ptr<const StepRules> rules,
+                  std::uint64_t seed, std::uint64_t stream, std::int32_t max_tokens, std::int64_t owner);
+    BranchId fork(BranchId branch, std::int32_t position);
+    void truncate(BranchId branch, std::int32_t position);
+    void run(BranchId branch, bool pauses_on_step);
+    void pause(BranchId branch);
+    void park(BranchId branch);
+    void close(BranchId branch);
+
+    // Decodes until there is an event; `poll` is called between decode calls and interrupts by returning true.
+    // max_seconds < 0: no limit. Empty if nothing is running.
+    std::vector<Event> advance(double max_seconds, const std::function<bool()> & poll);
+    void interrupt() { is_interrupted_.store(true); }
+
+    void set_quota(std::int64_t owner, std::int64_t max_tokens);
+    std::int64_t quota_spent(std::int64_t owner);
+    void forget_owner(std::int64_t owner);
+
+    std::vector<Token> tokens(BranchId branch);
+    void log_probs(BranchId branch, std::vector<float> & model, std::vector<float> & sampling);
+    std::vector<std::int32_t> boundaries(BranchId branch);
+    std::string text(BranchId branch, std::int32_t start, std::int32_t end);
+    std::int32_t num_tokens(BranchId branch);
+    std::int32_t num_prompt_tokens(BranchId branch);
+    std::int32_t num_cached(BranchId branch);
+    BranchState state(BranchId branch);
+    Stats stats();
+    void check();
+    void shutdown();
+
+private:
+    struct Quota {
+        std::int64_t spent = 0;
+        std::int64_t limit = -1; // -1: none
+    };
+    struct Prefill {
+        Run * lane;
+        std::vector<Run *> path; // runs with tokens to decode, from the root's side
+    };
+    using Clock = std::chrono::steady_clock;
+
+    // engine_branches.cpp
+    Branch & find(BranchId branch);
+    void require_open() const;
+    std::shared_ptr<const SamplingParams> intern(const std::shared_ptr<const SamplingParams> & sampling);
+    void check_prompt(const std::vector<Token> & tokens, const SamplingParams & sampling, std::int32_t max_tokens) const;
+    Run * cut_at(Run * tip, std::int32_t position);
+    Run * split(Run * run, std::int32_t position);
+    void replay(Branch & branch);
+    void set_tip(Branch & branch, Run * tip);
+    void start_running(Branch & branch);
+    void stop_running(Branch & branch);
+    void settle_split(Run * lower);
+    void prune_upwards(Run * run);
+    void end(Branch & branch, StopReason reason);
+    std::vector<const Run *> path_of(const Branch & branch) const;
+    std::size_t num_text_bytes(const Branch & branch, std::int32_t end) const;
+    void drop_exclusive(Branch & branch);
+
+    // engine_loop.cpp
+    void fill_lanes();
+    Run * next_waiting() const;
+    bool is_blocked(Run * run) const;
+    bool admit(Run * run, std::vector<Prefill> & prefills, std::size_t & num_pending);
+    bool make_room(std::size_t num_cells, bool is_alone);
+    bool attach(Run * run, bool is_alone);
+    void continue_cached(Run * run);
+    void prefill(std::vector<Prefill> & prefills);
+    void give_up(std::vector<Prefill> & prefills);
+    void decode_lanes();
+    void enforce_quotas();
+    void make_room_for_lanes();
+    void preempt(Run * lane);
+    void end_all(Run * run, StopReason reason);
+    void decode(const std::vector<Run *> & rows);
+    void sample_lanes();
+    void apply(Run * run, const std::vector<Branch *> & members, const std::vector<Draw> & draws);
+    void read_token(Branch & branch, Token token);
+    bool wants_snapshot(const Run & run, const Branch & branch) const;
+    void enqueue(Run * run);
+    void leave_loop(Run * run);
+    bool must_stop();
+
+    LlamaApi api_;
+    llama_context * context_; // not owned
+    EngineOptions options_;
+    std::mutex mutex_;
+    std::atomic<bool> is_interrupted_{false};
+    bool is_open_ = true;
+
+    Vocabulary vocabulary_;
+    RowSampler sampler_;
+    std::optional<KvCache> cache_; // its pool outlives the leases in the tree
+    std::optional<PrefixTree> tree_;
+    std::unordered_map<BranchId, std::unique_ptr<Branch>> branches_;
+    std::vector<std::shared_ptr<const SamplingParams>> interned_;
+    std::unordered_map<std::int64_t, Quota> quotas_;
+    BranchId next_id_ = 0;
+
+    std::vector<Run *> lanes_;   // rows of the next decode
+    std::vector<Run *> waiting_; // runs that running branches want, not in lanes_
+    std::unordered_set<const Run *> deferred_;
+    std::vector<Event> events_;
+    Batch batch_;
+    std::vector<SampleTask> tasks_;
+    Stats stats_;
+    std::uint64_t clock_ = 0; // for last_used
+    Clock::time_point deadline_;
+    bool has_deadline_ = false;
+    const std::function<bool()> * poll_ = nullptr;
+};
+
+} // namespace arts

@@ -1,0 +1,401 @@
+// Engine: branches from open to close, and the books about them.
+
+#include "engine.h"
+
+#include "error.h"
+#include "rng.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace arts {
+namespace {
+
+std::string number(std::int64_t value) { return std::to_string(value); }
+
+bool equal(const SamplingParams & a, const SamplingParams & b) {
+    return a.temperature == b.temperature && a.top_k == b.top_k && a.top_p == b.top_p && a.min_p == b.min_p &&
+           a.repeat_penalty == b.repeat_penalty && a.repeat_last_n == b.repeat_last_n && a.logit_bias == b.logit_bias;
+}
+
+template <typename T>
+void erase(std::vector<T *> & from, const T * item) {
+    from.erase(std::remove(from.begin(), from.end(), item), from.end());
+}
+
+} // namespace
+
+const char * name_of(BranchState state) {
+    switch (state) {
+        case BranchState::Paused: return "paused";
+        case BranchState::Running: return "running";
+        case BranchState::Ended: return "ended";
+    }
+    return "";
+}
+
+const char * name_of(StopReason reason) {
+    switch (reason) {
+        case StopReason::None: return "";
+        case StopReason::EndOfText: return "end_of_text";
+        case StopReason::StopString: return "stop_string";
+        case StopReason::MaxTokens: return "max_tokens";
+        case StopReason::ContextFull: return "context_full";
+        case StopReason::CacheFull: return "cache_full";
+        case StopReason::BudgetTokens: return "budget_tokens";
+    }
+    return "";
+}
+
+const char * name_of(EventKind kind) {
+    switch (kind) {
+        case EventKind::StepEnded: return "step_ended";
+        case EventKind::TraceEnded: return "trace_ended";
+        case EventKind::LimitReached: return "limit_reached";
+        case EventKind::CachePressure: return "cache_pressure";
+        case EventKind::Interrupted: return "interrupted";
+    }
+    return "";
+}
+
+Engine::Engine(const LlamaApi & api, llama_context * context, EngineOptions options)
+    : api_(api),
+      context_(context),
+      options_(std::move(options)),
+      vocabulary_(api, api.llama_model_get_vocab(api.llama_get_model(context))),
+      sampler_(vocabulary_.size(), static_cast<std::size_t>(options_.num_threads)) {
+    const auto require = [](bool holds, const std::string & what) {
+        if (!holds) {
+            fail(ErrorCode::InvalidArgument, what);
+        }
+    };
+    const auto num_cells = static_cast<std::int32_t>(api_.llama_n_ctx(context));
+    const auto num_sequences = static_cast<std::int32_t>(api_.llama_n_seq_max(context));
+    const auto num_batch = static_cast<std::int32_t>(std::min(api_.llama_n_batch(context), api_.llama_n_ubatch(context)));
+    require(options_.num_sequences >= 2 && options_.num_sequences <= num_sequences,
+            "num_sequences is " + number(options_.num_sequences) + ", but must be in [2, " + number(num_sequences) + "], the context's n_seq_max");
+    const auto max_lanes = options_.pins_cells ? options_.num_sequences / 2 : options_.num_sequences;
+    require(options_.max_rows >= 1 && options_.max_rows <= std::min(max_lanes, num_batch),
+            "max_rows is " + number(options_.max_rows) + ", but must be in [1, " + number(std::min(max_lanes, num_batch)) + "]");
+    require(options_.max_prefill_rows >= 1 && options_.max_prefill_rows <= num_batch,
+            "max_prefill_rows is " + number(options_.max_prefill_rows) + ", but must be in [1, " + number(num_batch) + "], the context's n_ubatch");
+    require(options_.max_trace_tokens >= 2 && options_.max_trace_tokens <= num_cells,
+            "max_trace_tokens is " + number(options_.max_trace_tokens) + ", but must be in [2, " + number(num_cells) + "], the context's cells");
+    cache_.emplace(api_, context_, static_cast<std::size_t>(options_.num_sequences), options_.pins_cells);
+    tree_.emplace();
+}
+
+void Engine::require_open() const {
+    if (!is_open_) {
+        fail(ErrorCode::BranchClosed, "the engine is closed; load the model again to go on");
+    }
+}
+
+Branch & Engine::find(BranchId branch) {
+    require_open();
+    const auto found = branches_.find(branch);
+    if (found == branches_.end()) {
+        fail(ErrorCode::BranchClosed, "branch " + number(branch) + " is closed or was never opened; open or fork a new one");
+    }
+    return *found->second;
+}
+
+// Branches are merged while they are equal only if they share their parameters' address.
+std::shared_ptr<const SamplingParams> Engine::intern(const std::shared_ptr<const SamplingParams> & sampling) {
+    interned_.erase(std::remove_if(interned_.begin(), interned_.end(), [](const auto & known) { return known.use_count() == 1; }), interned_.end());
+    for (const auto & known : interned_) {
+        if (equal(*known, *sampling)) {
+            return known;
+        }
+    }
+    interned_.push_back(std::make_shared<const SamplingParams>(*sampling));
+    return interned_.back();
+}
+
+void Engine::check_prompt(const std::vector<Token> & tokens, const SamplingParams & sampling, std::int32_t max_tokens) const {
+    if (tokens.empty()) {
+        fail(ErrorCode::InvalidArgument, "the prompt has no tokens; it needs at least one");
+    }
+    for (const Token token : tokens) {
+        if (!vocabulary_.has(token)) {
+            fail(ErrorCode::InvalidArgument, "token " + number(token) + " is not in the vocabulary [0, " + number(static_cast<std::int64_t>(vocabulary_.size())) + ")");
+        }
+    }
+    for (const auto & bias : sampling.logit_bias) {
+        if (!vocabulary_.has(bias.first)) {
+            fail(ErrorCode::InvalidArgument, "logit_bias names token " + number(bias.first) + ", which is not in the vocabulary [0, " +
+                                                 number(static_cast<std::int64_t>(vocabulary_.size())) + ")");
+        }
+    }
+    if (max_tokens < 1) {
+        fail(ErrorCode::InvalidArgument, "max_tokens is " + number(max_tokens) + ", but must be >= 1");
+    }
+    if (static_cast<std::int64_t>(tokens.size()) >= options_.max_trace_tokens) {
+        fail(ErrorCode::ContextOverflow, "the prompt has " + number(static_cast<std::int64_t>(tokens.size())) + " tokens, but a trace (prompt and answer) holds at most " +
+                                             number(options_.max_trace_tokens) + "; shorten it or load the model with a larger context size");
+    }
+}
+
+BranchId Engine::open(const std::vector<Token> & tokens, std::shared_ptr<const SamplingParams> sampling, std::shared_ptr<const StepRules> rules,
+                      std::uint64_t seed, std::uint64_t stream, std::int32_t max_tokens, std::int64_t owner) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    require_open();
+    check_prompt(tokens, *sampling, max_tokens);
+    auto branch = std::make_unique<Branch>();
+    branch->id = next_id_++;
+    branch->num_prompt = static_cast<std::int32_t>(tokens.size());
+    branch->is_bound_by_context = max_tokens > options_.max_trace_tokens - branch->num_prompt;
+    branch->max_length = branch->is_bound_by_context ? options_.max_trace_tokens : branch->num_prompt + max_tokens;
+    branch->sampling = intern(sampling);
+    branch->rules = std::move(rules);
+    branch->seed = seed;
+    branch->stream = child_stream(seed, stream, 0, 0);
+    branch->owner = owner;
+    std::int32_t num_shared = 0;
+    Run * tip = tree_->insert_prompt(tokens, num_shared, [this](Run * lower) { settle_split(lower); });
+    stats_.num_tokens_shared += num_shared;
+    set_tip(*branch, tip);
+    const BranchId id = branch->id;
+    branches_.emplace(id, std::move(branch));
+    return id;
+}
+
+// A split moves the lease of a run that has none of its own tokens in the cache to the upper part; such a run is no lane
+// any more.
+void Engine::settle_split(Run * lower) {
+    if (cache_->after_split(lower->parent, lower) && lower->is_busy) {
+        leave_loop(lower);
+        enqueue(lower);
+    }
+}
+
+Run * Engine::split(Run * run, std::int32_t position) {
+    Run * upper = tree_->split(run, position);
+    settle_split(run);
+    return upper;
+}
+
+Run * Engine::cut_at(Run * tip, std::int32_t position) {
+    Run * run = run_before(tip, position);
+    return run->end() == position ? run : split(run, position);
+}
+
+std::vector<const Run *> Engine::path_of(const Branch & branch) const {
+    std::vector<const Run *> path;
+    for (const Run * run = branch.tip; !run->is_root(); run = run->parent) {
+        path.push_back(run);
+    }
+    std::reverse(path.begin(), path.end());
+    return path;
+}
+
+void Engine::replay(Branch & branch) {
+    branch.reader = StepReader();
+    branch.boundaries.clear();
+    branch.text_end = std::numeric_limits<std::size_t>::max();
+    for (const Run * run : path_of(branch)) {
+        for (std::int32_t i = std::max(0, branch.num_prompt - run->start); i < run->size(); ++i) {
+            const Token token = run->tokens[static_cast<std::size_t>(i)];
+            if (branch.reader.feed(vocabulary_.piece(token), *branch.rules) == TextOutcome::Boundary) {
+                branch.boundaries.push_back(run->start + i + 1);
+            }
+        }
+    }
+}
+
+void Engine::set_tip(Branch & branch, Run * tip) {
+    if (branch.tip != nullptr) {
+        --branch.tip->num_tips;
+    }
+    branch.tip = tip;
+    ++tip->num_tips;
+    tip->last_used = ++clock_;
+}
+
+void Engine::start_running(Branch & branch) {
+    branch.state = BranchState::Running;
+    branch.tip->running.push_back(&branch);
+    if (branch.tip->running.size() == 1) {
+        enqueue(branch.tip);
+    }
+}
+
+void Engine::stop_running(Branch & branch) {
+    if (branch.state != BranchState::Running) {
+        return;
+    }
+    branch.state = BranchState::Paused;
+    branch.tip->last_used = ++clock_;
+    erase(branch.tip->running, &branch);
+    if (branch.tip->running.empty()) {
+        leave_loop(branch.tip);
+    }
+}
+
+void Engine::enqueue(Run * run) { waiting_.push_back(run); }
+
+void Engine::leave_loop(Run * run) {
+    run->is_busy = false;
+    erase(lanes_, run);
+    erase(waiting_, run);
+}
+
+void Engine::end(Branch & branch, StopReason reason) {
+    stop_running(branch);
+    branch.state = BranchState::Ended;
+    branch.reason = reason;
+    // The end of the trace is no boundary, nor is one after which nothing visible came.
+    auto & boundaries = branch.boundaries;
+    if (!boundaries.empty() && (boundaries.back() == branch.length() || !branch.reader.has_visible_step())) {
+        boundaries.pop_back();
+    }
+    while (reason == StopReason::StopString && !boundaries.empty() && num_text_bytes(branch, boundaries.back()) >= branch.text_end) {
+        boundaries.pop_back();
+    }
+    events_.push_back({EventKind::TraceEnded, branch.id, branch.length(), reason});
+}
+
+BranchId Engine::fork(BranchId parent_id, std::int32_t position) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Branch & parent = find(parent_id);
+    if (position < 1 || position > parent.length()) {
+        fail(ErrorCode::InvalidArgument, "branch " + number(parent_id) + " cannot fork at position " + number(position) + "; it has positions 1 to " + number(parent.length()));
+    }
+    if (position == parent.length() && parent.reason == StopReason::EndOfText) {
+        fail(ErrorCode::InvalidArgument, "branch " + number(parent_id) + " ended with its token " + number(position - 1) + "; fork it earlier");
+    }
+    auto child = std::make_unique<Branch>();
+    child->id = next_id_++;
+    child->num_prompt = std::min(parent.num_prompt, position);
+    child->max_length = parent.max_length;
+    child->is_bound_by_context = parent.is_bound_by_context;
+    child->sampling = parent.sampling;
+    child->rules = parent.rules;
+    child->seed = parent.seed;
+    child->stream = child_stream(parent.seed, parent.stream, static_cast<std::uint32_t>(position), parent.num_forks_at[position]++);
+    child->owner = parent.owner;
+    set_tip(*child, cut_at(parent.tip, position));
+    replay(*child);
+    stats_.num_tokens_shared += position;
+    const BranchId id = child->id;
+    branches_.emplace(id, std::move(child));
+    return id;
+}
+
+void Engine::truncate(BranchId id, std::int32_t position) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Branch & branch = find(id);
+    if (branch.state == BranchState::Running) {
+        fail(ErrorCode::InvalidArgument, "branch " + number(id) + " is running; pause it before truncating it");
+    }
+    if (position < 1 || position > branch.length()) {
+        fail(ErrorCode::InvalidArgument, "branch " + number(id) + " cannot be cut at position " + number(position) + "; it has positions 1 to " + number(branch.length()));
+    }
+    if (position == branch.length()) {
+        return;
+    }
+    Run * old_tip = branch.tip;
+    set_tip(branch, cut_at(old_tip, position));
+    branch.num_prompt = std::min(branch.num_prompt, position);
+    branch.state = BranchState::Paused;
+    branch.reason = StopReason::None;
+    replay(branch);
+    prune_upwards(old_tip);
+}
+
+void Engine::run(BranchId id, bool pauses_on_step) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Branch & branch = find(id);
+    if (branch.state == BranchState::Ended) {
+        fail(ErrorCode::InvalidArgument, "branch " + number(id) + " has ended (" + name_of(branch.reason) + ") and cannot run; fork or truncate it at an earlier position");
+    }
+    branch.pauses_on_step = pauses_on_step;
+    if (branch.state == BranchState::Running) {
+        return;
+    }
+    if (branch.length() >= branch.max_length) {
+        end(branch, branch.is_bound_by_context ? StopReason::ContextFull : StopReason::MaxTokens);
+        return;
+    }
+    start_running(branch);
+}
+
+void Engine::pause(BranchId id) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stop_running(find(id));
+}
+
+void Engine::park(BranchId id) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Branch & branch = find(id);
+    stop_running(branch);
+    ++stats_.num_parked;
+    drop_exclusive(branch);
+}
+
+void Engine::drop_exclusive(Branch & branch) {
+    for (Run * run = branch.tip; !run->is_root(); run = run->parent) {
+        const bool is_tip = run == branch.tip;
+        if (run->num_tips != (is_tip ? 1 : 0) || run->children.size() != (is_tip ? 0u : 1u)) {
+            return; // another branch ends here or goes through
+        }
+        run->snapshots.clear();
+        if (run->sequence) {
+            cache_->drop(run);
+        }
+    }
+}
+
+void Engine::prune_upwards(Run * run) {
+    while (!run->is_root() && run->num_tips == 0 && run->children.empty()) {
+        if (run->sequence) {
+            cache_->drop(run);
+        }
+        run = tree_->remove_leaf(run);
+    }
+}
+
+void Engine::close(BranchId id) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Branch & branch = find(id);
+    stop_running(branch);
+    Run * tip = branch.tip;
+    --tip->num_tips;
+    events_.erase(std::remove_if(events_.begin(), events_.end(), [&](const Event & event) { return event.branch == id; }), events_.end());
+    branches_.erase(id);
+    prune_upwards(tip);
+}
+
+void Engine::set_quota(std::int64_t owner, std::int64_t max_tokens) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    require_open();
+    if (max_tokens < 0) {
+        fail(ErrorCode::InvalidArgument, "the quota is " + number(max_tokens) + " tokens, but must be >= 0");
+    }
+    Quota & quota = quotas_[owner];
+    quota.limit = quota.spent + max_tokens;
+}
+
+std::int64_t Engine::quota_spent(std::int64_t owner) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = quotas_.find(owner);
+    return found == quotas_.end() ? 0 : found->second.spent;
+}
+
+void Engine::forget_owner(std::int64_t owner) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    quotas_.erase(owner);
+}
+
+void Engine::shutdown() {
+    interrupt();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    is_open_ = false;
+    lanes_.clear();
+    waiting_.clear();
+    branches_.clear();
+    tree_.reset();
+    cache_.reset();
+}
+
+} // namespace arts

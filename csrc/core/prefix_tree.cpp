@@ -1,0 +1,155 @@
+#include "prefix_tree.h"
+
+#include "error.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace arts {
+namespace {
+
+template <typename T>
+std::vector<T> cut_front(std::vector<T> & from, std::size_t count) {
+    count = std::min(count, from.size());
+    std::vector<T> front(from.begin(), from.begin() + static_cast<std::ptrdiff_t>(count));
+    from.erase(from.begin(), from.begin() + static_cast<std::ptrdiff_t>(count));
+    return front;
+}
+
+// How many tokens of `run` agree with tokens[run.start:].
+std::int32_t common_length(const Run & run, const std::vector<Token> & tokens) {
+    std::int32_t length = 0;
+    const auto limit = std::min<std::int32_t>(run.size(), static_cast<std::int32_t>(tokens.size()) - run.start);
+    while (length < limit && run.tokens[static_cast<std::size_t>(length)] == tokens[static_cast<std::size_t>(run.start + length)]) {
+        ++length;
+    }
+    return length;
+}
+
+// The child that shares most with tokens[parent.end:]; of equals, the one that is in the cache.
+Run * best_child(const Run & parent, const std::vector<Token> & tokens, std::int32_t & length) {
+    Run * best = nullptr;
+    length = 0;
+    for (const auto & child : parent.children) {
+        const std::int32_t common = common_length(*child, tokens);
+        if (common > length || (common == length && common > 0 && child->num_cached() > best->num_cached())) {
+            best = child.get();
+            length = common;
+        }
+    }
+    return best;
+}
+
+} // namespace
+
+const Snapshot * Run::snapshot_at(std::int32_t position, const SamplingParams * sampling) const {
+    for (const Snapshot & snapshot : snapshots) {
+        if (snapshot.position == position && snapshot.sampling.get() == sampling) {
+            return &snapshot;
+        }
+    }
+    return nullptr;
+}
+
+void Run::push(Token token, float log_p_model_of, float log_p_sampling_of) {
+    tokens.push_back(token);
+    log_p_model.push_back(log_p_model_of);
+    log_p_sampling.push_back(log_p_sampling_of);
+}
+
+PrefixTree::PrefixTree() : root_(std::make_unique<Run>()) {}
+
+PrefixTree::~PrefixTree() {
+    std::vector<std::unique_ptr<Run>> doomed;
+    doomed.push_back(std::move(root_));
+    while (!doomed.empty()) {
+        std::unique_ptr<Run> run = std::move(doomed.back());
+        doomed.pop_back();
+        for (auto & child : run->children) {
+            doomed.push_back(std::move(child));
+        }
+    }
+}
+
+Run * PrefixTree::insert_prompt(const std::vector<Token> & tokens, std::int32_t & num_shared, const std::function<void(Run *)> & on_split) {
+    const auto length = static_cast<std::int32_t>(tokens.size());
+    Run * run = root();
+    while (run->end() < length) {
+        std::int32_t common = 0;
+        Run * child = best_child(*run, tokens, common);
+        if (child == nullptr) {
+            break;
+        }
+        run = child;
+        if (common < child->size()) {
+            run = split(child, child->start + common);
+            on_split(child);
+        }
+    }
+    num_shared = run->end();
+    if (num_shared < length) {
+        run = add_child(run);
+        run->tokens.assign(tokens.begin() + num_shared, tokens.end());
+        run->log_p_model.assign(run->tokens.size(), std::numeric_limits<float>::quiet_NaN());
+        run->log_p_sampling = run->log_p_model;
+    }
+    return run;
+}
+
+Run * PrefixTree::add_child(Run * parent) {
+    auto child = std::make_unique<Run>();
+    child->parent = parent;
+    child->start = parent->end();
+    parent->children.push_back(std::move(child));
+    return parent->children.back().get();
+}
+
+Run * PrefixTree::split(Run * run, std::int32_t position) {
+    ensure(run->start < position && position < run->end(), "a run is split inside");
+    const auto count = static_cast<std::size_t>(position - run->start);
+    auto upper = std::make_unique<Run>();
+    upper->parent = run->parent;
+    upper->start = run->start;
+    upper->tokens = cut_front(run->tokens, count);
+    upper->log_p_model = cut_front(run->log_p_model, count);
+    upper->log_p_sampling = cut_front(run->log_p_sampling, count);
+    upper->cells = cut_front(run->cells, count);
+    upper->num_ever_cached = std::min(run->num_ever_cached, upper->size());
+    upper->num_holders = run->num_holders;
+    upper->last_used = run->last_used;
+    run->num_ever_cached -= upper->num_ever_cached;
+    run->start = position;
+
+    const auto below = std::stable_partition(run->snapshots.begin(), run->snapshots.end(),
+                                             [&](const Snapshot & snapshot) { return snapshot.position <= position; });
+    upper->snapshots.assign(std::make_move_iterator(run->snapshots.begin()), std::make_move_iterator(below));
+    run->snapshots.erase(run->snapshots.begin(), below);
+
+    auto & siblings = run->parent->children;
+    const auto slot = std::find_if(siblings.begin(), siblings.end(), [&](const auto & child) { return child.get() == run; });
+    ensure(slot != siblings.end(), "a run is its parent's child");
+    upper->children.push_back(std::move(*slot));
+    *slot = std::move(upper);
+    run->parent = slot->get();
+    return slot->get();
+}
+
+Run * PrefixTree::remove_leaf(Run * run) {
+    ensure(!run->is_root() && run->num_tips == 0 && run->children.empty() && !run->sequence, "only a dead leaf is removed");
+    Run * parent = run->parent;
+    auto & siblings = parent->children;
+    const auto slot = std::find_if(siblings.begin(), siblings.end(), [&](const auto & child) { return child.get() == run; });
+    ensure(slot != siblings.end(), "a run is its parent's child");
+    siblings.erase(slot);
+    return parent;
+}
+
+Run * run_before(Run * tip, std::int32_t position) {
+    Run * run = tip;
+    while (!run->is_root() && run->start >= position) {
+        run = run->parent;
+    }
+    return run;
+}
+
+} // namespace arts
