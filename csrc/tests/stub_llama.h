@@ -1,0 +1,60 @@
+// A stand-in for llama.cpp: a strict unified KV cache and logits that are a pure function of a sequence's tokens.
+//
+// What llama.cpp accepts silently though it is wrong (gaps, repeated positions, copies onto a living sequence) throws
+// here. Cells are allocated as llama_kv_cache::find_slot does, so that the mirror in CellMap can be compared.
+#pragma once
+
+#include "core/llama_api.h"
+
+#include <cstdint>
+#include <set>
+#include <stdexcept>
+#include <vector>
+
+namespace stub {
+
+struct Options {
+    std::uint32_t num_cells = 256;
+    std::uint32_t num_batch = 64;
+    std::uint32_t num_sequences = 16;
+    std::int32_t num_vocab = 40; // tokens 0..25 are 'a'..'z', 26 is "\n\n", 27 "\n", 28 " ", then "<n>"; the last ends
+    float sharpness = 3.0f;      // scale of the logits
+};
+
+constexpr std::int32_t blank_line = 26, newline = 27, space = 28;
+
+struct Cell {
+    llama_pos position = -1;
+    llama_token token = -1;
+    std::set<llama_seq_id> sequences;
+};
+
+class Context {
+public:
+    explicit Context(Options options);
+    ~Context();
+    Context(const Context &) = delete;
+    Context & operator=(const Context &) = delete;
+
+    // To be passed where a llama_context * is wanted.
+    llama_context * handle() { return reinterpret_cast<llama_context *>(this); }
+
+    // The logits after these tokens: the model.
+    static std::vector<float> logits(const Options & options, const std::vector<llama_token> & tokens);
+
+    std::vector<llama_token> tokens_of(llama_seq_id sequence) const;
+    std::size_t num_used() const;
+    std::size_t high_water() const;
+
+    Options options;
+    std::vector<Cell> cells;
+    std::size_t head = 0;
+    std::vector<std::vector<float>> rows; // of the last decode; empty: not an output
+    int num_decodes = 0;
+    int fail_next_with = 0; // status of the next decode
+};
+
+// The table that the core is given instead of libllama's.
+arts::LlamaApi api();
+
+} // namespace stub
