@@ -110,13 +110,14 @@ class Engine:
         max_prefill_rows: int,
         num_threads: int,
         num_sequences: int = 256,
-        pad_rows_to: Sequence[int] = ...,
+        pads_rows: bool = True,
         pins_cells: bool = False,
     ) -> None:
         """Adopt a llama_context made with kv_unified=True, swa_full=True, n_seq_max=num_sequences.
 
         max_rows: branches advanced by one decode call; max_prefill_rows: prompt tokens in one decode call, <= n_batch;
-        num_threads: for sampling rows in parallel; pad_rows_to: batch sizes worth padding up to, ascending;
+        num_threads: for sampling rows in parallel; pads_rows: lengthen a batch where the loop has
+        measured that this makes it faster;
         pins_cells: needed for sliding-window models (llama.cpp recycles cells that only one sequence holds once the
         window has passed them, even in a full-size cache); halves the number of sequences.
         """

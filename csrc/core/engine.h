@@ -10,6 +10,7 @@
 #include "kv_cache.h"
 #include "llama_api.h"
 #include "row_sampler.h"
+#include "row_tuner.h"
 #include "vocabulary.h"
 
 #include <atomic>
@@ -30,7 +31,7 @@ struct EngineOptions {
     std::int32_t num_threads = 1;
     std::int32_t num_sequences = 256;
     bool pins_cells = false;
-    std::vector<std::int32_t> pad_rows_to; // ascending
+    bool pads_rows = true; // add rows to a decode where that was seen to make it faster
 };
 
 struct Stats {
@@ -119,7 +120,7 @@ private:
     void make_room_for_lanes();
     void preempt(Run * lane);
     void end_all(Run * run, StopReason reason);
-    void decode(const std::vector<Run *> & rows);
+    double decode(const std::vector<Run *> & rows);
     void sample_lanes();
     void apply(Run * run, const std::vector<Branch *> & members, const std::vector<Draw> & draws);
     void read_token(Branch & branch, Token token);
@@ -137,6 +138,7 @@ private:
 
     Vocabulary vocabulary_;
     RowSampler sampler_;
+    RowTuner tuner_;
     std::optional<KvCache> cache_; // its pool outlives the leases in the tree
     std::optional<PrefixTree> tree_;
     std::unordered_map<BranchId, std::unique_ptr<Branch>> branches_;

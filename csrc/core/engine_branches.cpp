@@ -63,7 +63,8 @@ Engine::Engine(const LlamaApi & api, llama_context * context, EngineOptions opti
       context_(context),
       options_(std::move(options)),
       vocabulary_(api, api.llama_model_get_vocab(api.llama_get_model(context))),
-      sampler_(vocabulary_.size(), static_cast<std::size_t>(options_.num_threads)) {
+      sampler_(vocabulary_.size(), static_cast<std::size_t>(options_.num_threads)),
+      tuner_(static_cast<std::size_t>(std::max(options_.max_rows, 0))) {
     const auto require = [](bool holds, const std::string & what) {
         if (!holds) {
             fail(ErrorCode::InvalidArgument, what);

@@ -293,7 +293,10 @@ void Engine::decode_lanes() {
         ++quotas_[lane->running.front()->owner].spent;
         (lane->num_ever_cached == lane->size() ? stats_.num_tokens_redecoded : stats_.num_tokens_decoded) += 1;
     }
-    decode(lanes_);
+    const std::size_t num_wanted = options_.pads_rows ? tuner_.padded(lanes_.size()) : lanes_.size();
+    stats_.num_rows_padding += static_cast<std::int64_t>(cache_->add_padding(batch_, num_wanted - lanes_.size()));
+    const std::size_t num_rows = batch_.size();
+    tuner_.record(num_rows, decode(lanes_));
     sample_lanes();
 }
 
@@ -348,11 +351,12 @@ void Engine::end_all(Run * run, StopReason reason) {
     }
 }
 
-// Decodes batch_; rows[i] is the run that row i's token belongs to.
-void Engine::decode(const std::vector<Run *> & rows) {
+// Decodes batch_; rows[i] is the run that row i's token belongs to. Returns how long it took.
+double Engine::decode(const std::vector<Run *> & rows) {
     const auto start = Clock::now();
     const std::int32_t status = api_.llama_decode(context_, batch_.view());
     if (status != 0) {
+        cache_->forget_padding();
         stats_.decode_s += seconds_since(start);
         const std::string why = status == 1 ? "the KV cache has no room, although " + std::to_string(cache_->cells().num_free()) + " cells should be free"
                                             : "status " + std::to_string(status);
@@ -361,7 +365,9 @@ void Engine::decode(const std::vector<Run *> & rows) {
     cache_->mark_decoded(rows); // while a GPU is still at work
     ++stats_.num_decode_calls;
     api_.llama_synchronize(context_);
-    stats_.decode_s += seconds_since(start);
+    const double seconds = seconds_since(start);
+    stats_.decode_s += seconds;
+    return seconds;
 }
 
 bool Engine::wants_snapshot(const Run & run, const Branch & branch) const {

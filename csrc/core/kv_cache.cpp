@@ -98,8 +98,33 @@ bool KvCache::attach(Run * run) {
     return true;
 }
 
+std::size_t KvCache::add_padding(Batch & batch, std::size_t count) {
+    const std::size_t num_free = cells_.num_free() - std::min(cells_.num_free(), batch.size());
+    count = std::min(count, num_free);
+    padding_ = count > 0 ? pool_.lease() : SequenceLease();
+    if (!padding_) {
+        return 0;
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+        batch.add(0, static_cast<llama_pos>(i), 1, true);
+        batch.ids().push_back(padding_.id());
+    }
+    num_padding_ = count;
+    return count;
+}
+
+void KvCache::forget_padding() {
+    padding_ = SequenceLease();
+    num_padding_ = 0;
+}
+
 void KvCache::mark_decoded(const std::vector<Run *> & rows) {
-    cells_.take(rows.size(), taken_);
+    cells_.take(rows.size() + num_padding_, taken_);
+    if (num_padding_ > 0) {
+        api_.llama_memory_seq_rm(memory_, padding_.id(), 0, -1);
+        cells_.give_back(taken_.data() + rows.size(), num_padding_);
+        forget_padding();
+    }
     for (std::size_t i = 0; i < rows.size(); ++i) {
         rows[i]->cells.push_back(taken_[i]);
         rows[i]->num_ever_cached = std::max(rows[i]->num_ever_cached, rows[i]->num_cached());

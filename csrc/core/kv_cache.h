@@ -5,6 +5,7 @@
 // path from the root to it; inner runs hold none.
 #pragma once
 
+#include "batch.h"
 #include "cell_map.h"
 #include "llama_api.h"
 #include "prefix_tree.h"
@@ -35,8 +36,13 @@ public:
     // Gives `run` a sequence that covers its longest cached prefix. False if no sequence id is free.
     // Throws Error(Decode) if the cache no longer has that prefix.
     bool attach(Run * run);
-    // The runs that get these cells, one token each in order: a decoded ubatch.
+    // Adds rows to a batch that only make it longer, in a sequence of their own. Returns how many there was room for.
+    std::size_t add_padding(Batch & batch, std::size_t count);
+    // Books a decoded batch: rows[i] is the run that got a cell for its next token; after them came the padding, which
+    // is taken out of the cache again.
     void mark_decoded(const std::vector<Run *> & rows);
+    // Forgets padding that was never decoded.
+    void forget_padding();
 
     // Frees the cells of a leaf of the cached part; its sequence goes to its parent, or back to the pool if another
     // sequence covers the parent.
@@ -68,6 +74,8 @@ private:
     CellMap cells_;
     std::vector<Run *> run_of_; // by sequence id; null if free
     std::vector<std::uint32_t> taken_;
+    SequenceLease padding_;
+    std::size_t num_padding_ = 0;
     std::int64_t num_copies_ = 0;
 };
 

@@ -1,10 +1,12 @@
 #include "stub_llama.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <map>
 #include <string>
+#include <thread>
 #include <utility>
 
 namespace stub {
@@ -73,6 +75,10 @@ std::int32_t decode(llama_context * handle, llama_batch batch) {
         return std::exchange(context.fail_next_with, 0);
     }
     check_rows(context, batch);
+    if (context.slow_unless > 0 && batch.n_tokens % context.slow_unless != 0) {
+        ++context.num_slow_calls;
+        std::this_thread::sleep_for(std::chrono::milliseconds(3));
+    }
     const std::vector<std::size_t> slot = find_slot(context, static_cast<std::size_t>(batch.n_tokens));
     if (slot.size() < static_cast<std::size_t>(batch.n_tokens)) {
         return 1;

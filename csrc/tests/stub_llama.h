@@ -52,6 +52,8 @@ public:
     std::vector<std::vector<float>> rows; // of the last decode; empty: not an output
     int num_decodes = 0;
     int fail_next_with = 0; // status of the next decode
+    int num_slow_calls = 0; // decodes whose number of rows is no multiple of slow_unless
+    int slow_unless = 0;    // if set: such decodes take a few milliseconds longer
 };
 
 // The table that the core is given instead of libllama's.

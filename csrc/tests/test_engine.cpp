@@ -243,6 +243,24 @@ TEST_CASE("a sliding-window model's cells are held twice") {
     CHECK(setup.context.num_used() == 0);
 }
 
+TEST_CASE("rows are added where that is faster, and change nothing but the time") {
+    EngineOptions options;
+    options.max_rows = 9;
+    Setup setup({}, options);
+    setup.context.slow_unless = 4;
+    std::vector<BranchId> branches;
+    for (std::uint64_t stream = 0; stream < 9; ++stream) {
+        branches.push_back(setup.open(stream, 20 + static_cast<std::int32_t>(stream)));
+        setup.engine.run(branches.back(), false);
+    }
+    setup.finish();
+    CHECK(setup.engine.stats().num_rows_padding > 0);
+    CHECK(setup.context.num_slow_calls < setup.context.num_decodes);
+    for (std::uint64_t stream = 0; stream < 9; ++stream) {
+        CHECK(setup.engine.tokens(branches[stream]) == setup.alone(stream, 20 + static_cast<std::int32_t>(stream)));
+    }
+}
+
 TEST_CASE("wrong calls throw, and the engine works afterwards") {
     Setup setup;
     const auto code_of = [](const auto & call) {
