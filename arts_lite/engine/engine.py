@@ -1,0 +1,354 @@
+"""The engine: branches of token sequences over one model, as the search sees them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+import llama_cpp.llama_cpp as llama
+import numpy as np
+from numpy.typing import NDArray
+
+from arts_lite import _core
+from arts_lite.engine import log
+from arts_lite.engine.capacity import CachePlan, plan_cache
+from arts_lite.engine.config import EngineConfig
+from arts_lite.engine.context import make_context
+from arts_lite.engine.model import Model
+from arts_lite.types import BranchId, Event, EventKind, SamplingParams, StepRules, StopReason
+
+_MAX_U64 = 2**64 - 1
+_MAX_I32 = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """Counters of an engine since it was made; see `arts_lite._core.Stats`. Seconds are wall time."""
+
+    num_tokens_decoded: int
+    num_tokens_prefilled: int
+    num_tokens_redecoded: int
+    num_tokens_shared: int
+    num_rows_padding: int
+    num_decode_calls: int
+    num_forks: int
+    num_parked: int
+    decode_s: float
+    sample_s: float
+    advance_s: float
+    num_cells_used: int
+    num_cells_high_water: int
+    num_cells_capacity: int
+    num_sequences_used: int
+    num_sequences: int
+    num_branches: int
+    num_rows_target: int
+
+    @property
+    def outside_share(self) -> float:
+        """Share of the decode loop's time spent outside llama_decode."""
+        return 1 - self.decode_s / self.advance_s if self.advance_s > 0 else 0.0
+
+
+class Engine:
+    """Branches over one model. Implements `arts_lite.search.protocols.Engine`, which says what each method does.
+
+    Methods may be called from any thread; calls take turns. After `shutdown` they raise BranchClosedError.
+
+    Attributes:
+        model: the model, which stays loaded as long as the engine is up.
+        config, plan: what was asked for and what came of it.
+    """
+
+    def __init__(self, model: Model, config: EngineConfig = EngineConfig()) -> None:
+        """Make a context over a loaded model.
+
+        Raises:
+            ModelLoadError: the KV cache does not fit into memory, or an adapter does not fit the model.
+            UnsupportedModelError: the model's cache cannot be forked.
+            ValueError: settings that contradict each other.
+        """
+        self.model = model
+        self.config = config
+        self.plan: CachePlan = plan_cache(model.header, model.num_params, config)
+        context = make_context(model, config, self.plan)
+        model.retain()
+        log.acquire(config.verbose)
+        try:
+            self._core = _core.Engine(
+                context,
+                max_trace_tokens=self.plan.ctx_size,
+                max_rows=self.plan.max_rows,
+                max_prefill_rows=llama.llama_n_batch(context),
+                num_threads=self.plan.threads,
+                num_sequences=config.num_sequences,
+                pads_rows=config.pads_rows,
+                pins_cells=model.sliding_window > 0,
+            )
+        except BaseException:
+            _free(None, context, model, config.verbose)
+            raise
+        # also runs at interpreter exit, before the model's own finalizer
+        self._finalizer = weakref.finalize(self, _free, self._core, context, model, config.verbose)
+        self._owns_model = False
+        self._context = context
+        self._sampling: dict[int, tuple[SamplingParams, _core.SamplingParams]] = {}
+        self._rules: dict[StepRules, _core.StepRules] = {}
+
+    @classmethod
+    def from_gguf(cls, path: str | os.PathLike[str], config: EngineConfig = EngineConfig()) -> Engine:
+        """Load a model and make an engine over it; `shutdown` frees both. Raises what `Model` and `Engine` raise."""
+        model = Model(path, config)
+        try:
+            engine = cls(model, config)
+        except BaseException:
+            model.close()
+            raise
+        engine._owns_model = True
+        return engine
+
+    @property
+    def ctx_size(self) -> int:
+        """Longest trace in tokens."""
+        return self.plan.ctx_size
+
+    @property
+    def context_address(self) -> int:
+        """Address of the llama_context, for measurements on the cache of an idle engine."""
+        return self._context
+
+    @property
+    def is_closed(self) -> bool:
+        return not self._finalizer.alive
+
+    def open(
+        self,
+        tokens: Sequence[int] | NDArray[np.int32],
+        *,
+        sampling: SamplingParams,
+        rules: StepRules,
+        seed: int,
+        stream: int,
+        max_tokens: int,
+        owner: int = 0,
+    ) -> BranchId:
+        """Open a branch on a prompt.
+
+        Raises:
+            ValueError: an empty prompt, a token that the vocabulary lacks, a number outside its range.
+            ContextOverflowError: the prompt leaves no room for a single token.
+            BranchClosedError: the engine is shut down.
+        """
+        _check("seed", seed, 0, _MAX_U64)
+        _check("stream", stream, 0, _MAX_U64)
+        _check("max_tokens", max_tokens, 1, _MAX_I32)
+        _check("owner", owner, -(2**63), 2**63 - 1)
+        branch = self._core.open(
+            token_array(tokens, self.model.vocab.num_tokens),
+            self._core_sampling(sampling),
+            self._core_rules(rules),
+            seed,
+            stream,
+            max_tokens,
+            owner,
+        )
+        return BranchId(branch)
+
+    def fork(self, branch: BranchId, position: int) -> BranchId:
+        """Fork tokens[0:position] as a new paused branch. Raises ValueError: not 1 <= position <= length."""
+        _check("position", position, 1, _MAX_I32)
+        return BranchId(self._core.fork(branch, position))
+
+    def truncate(self, branch: BranchId, position: int) -> None:
+        """Cut a paused or ended branch back to tokens[0:position]; it may run again."""
+        _check("position", position, 1, _MAX_I32)
+        self._core.truncate(branch, position)
+
+    def run(self, branch: BranchId, *, pause_on_step: bool = False) -> None:
+        """Let a paused branch generate until its next event. Raises ValueError: it has ended."""
+        self._core.run(branch, pause_on_step)
+
+    def pause(self, branch: BranchId) -> None:
+        """Take a running branch out of the loop; nothing of it is lost."""
+        self._core.pause(branch)
+
+    def park(self, branch: BranchId) -> None:
+        """Pause a branch and free the KV cells that it alone holds; `run` brings it back."""
+        self._core.park(branch)
+
+    def close(self, branch: BranchId) -> None:
+        """Forget a branch and free what it alone holds. (`shutdown` closes the engine.)"""
+        self._core.close(branch)
+
+    def advance(self, max_seconds: float | None = None) -> list[Event]:
+        """Decode until something happens; returns its events. Nothing running: returns []."""
+        if max_seconds is not None and not max_seconds >= 0:
+            raise ValueError(f"max_seconds is {max_seconds}, but must be >= 0, or None for no limit")
+        return [_event(event) for event in self._core.advance(-1.0 if max_seconds is None else max_seconds)]
+
+    def interrupt(self) -> None:
+        """Make a running or the next `advance` return soon. Callable from any thread."""
+        self._core.interrupt()
+
+    def set_quota(self, owner: int, max_tokens: int) -> None:
+        """Allow an owner's branches to decode so many more tokens in all."""
+        _check("max_tokens", max_tokens, 0, 2**62)
+        self._core.set_quota(owner, max_tokens)
+
+    def quota_spent(self, owner: int) -> int:
+        """Tokens that an owner's branches have decoded so far."""
+        return self._core.quota_spent(owner)
+
+    def forget_owner(self, owner: int) -> None:
+        """Drop the count and the quota of an owner."""
+        self._core.forget_owner(owner)
+
+    def tokens(self, branch: BranchId) -> NDArray[np.int32]:
+        """All tokens of a branch, prompt included, shape [length]."""
+        return self._core.tokens(branch)
+
+    def num_tokens(self, branch: BranchId) -> int:
+        """Length of a branch in tokens, prompt included."""
+        return self._core.num_tokens(branch)
+
+    def num_prompt_tokens(self, branch: BranchId) -> int:
+        """How many of the branch's tokens are its prompt."""
+        return self._core.num_prompt_tokens(branch)
+
+    def num_cached(self, branch: BranchId) -> int:
+        """How many of the branch's tokens have their KV cell in the cache."""
+        return self._core.num_cached(branch)
+
+    def log_probs(self, branch: BranchId) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Natural-log probabilities of the generated tokens: under the model, under the sampling distribution."""
+        return self._core.log_probs(branch)
+
+    def boundaries(self, branch: BranchId) -> list[int]:
+        """Positions at which the branch's steps end so far, ascending."""
+        return self._core.boundaries(branch)
+
+    def text(self, branch: BranchId, start: int | None = None, end: int | None = None) -> bytes:
+        """Bytes of tokens[start:end] (default: all that was generated), without special tokens and stop string."""
+        first = self._core.num_prompt_tokens(branch) if start is None else start
+        last = self._core.num_tokens(branch) if end is None else end
+        _check("start", first, 0, _MAX_I32)
+        _check("end", last, 0, _MAX_I32)
+        return self._core.text(branch, first, last)
+
+    def state(self, branch: BranchId) -> str:
+        """'paused' | 'running' | 'ended'."""
+        return self._core.state(branch)
+
+    def stats(self) -> EngineStats:
+        """Counters since the engine was made."""
+        stats = self._core.stats()
+        return EngineStats(**{field.name: getattr(stats, field.name) for field in dataclasses.fields(EngineStats)})
+
+    def check(self) -> None:
+        """Compare our books with llama.cpp's; raises RuntimeError if they differ. For tests."""
+        self._core.check()
+
+    def shutdown(self) -> None:
+        """Close all branches and free the context. Idempotent; runs at interpreter exit by itself."""
+        self._finalizer()
+        if self._owns_model:
+            self.model.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.shutdown()
+
+    def __repr__(self) -> str:
+        return f"Engine({str(self.model.path)!r}, ctx_size={self.ctx_size}, num_cells={self.plan.num_cells})"
+
+    def _core_sampling(self, params: SamplingParams) -> _core.SamplingParams:
+        # by identity: params hold a mapping, so they do not hash; the entry keeps its key alive
+        known = self._sampling.get(id(params))
+        if known is None:
+            if len(self._sampling) > 256:
+                self._sampling.clear()
+            known = self._sampling[id(params)] = (params, core_sampling(params, self.model.vocab.num_tokens))
+        return known[1]
+
+    def _core_rules(self, rules: StepRules) -> _core.StepRules:
+        known = self._rules.get(rules)
+        if known is None:
+            if len(self._rules) > 256:
+                self._rules.clear()
+            known = self._rules[rules] = core_rules(rules)
+        return known
+
+
+def core_sampling(params: SamplingParams, num_tokens: int) -> _core.SamplingParams:
+    """Translate for the extension; raises ValueError for a token that the vocabulary lacks, or if all are banned."""
+    bias = dict(params.logit_bias) | dict.fromkeys(params.banned_tokens, float("-inf"))
+    for token in bias:
+        _check("a token of logit_bias or banned_tokens", token, 0, num_tokens - 1)
+    if sum(amount == float("-inf") for amount in bias.values()) >= num_tokens:
+        raise ValueError(f"all {num_tokens} tokens are banned; leave at least one")
+    return _core.SamplingParams(
+        temperature=params.temperature,
+        top_k=min(params.top_k, _MAX_I32),
+        top_p=params.top_p,
+        min_p=params.min_p,
+        repeat_penalty=params.repeat_penalty,
+        repeat_last_n=min(params.repeat_last_n, _MAX_I32),
+        logit_bias=sorted(bias.items()),
+    )
+
+
+def core_rules(rules: StepRules) -> _core.StepRules:
+    """Translate for the extension."""
+    return _core.StepRules(
+        delimiters=[text.encode() for text in rules.delimiters],
+        min_step_bytes=min(rules.min_step_bytes, _MAX_I32),
+        stop_strings=[text.encode() for text in rules.stop_strings],
+    )
+
+
+def token_array(tokens: Sequence[int] | NDArray[np.int32], num_tokens: int) -> NDArray[np.int32]:
+    """Check tokens and return them as int32[length]; raises ValueError or TypeError."""
+    array = np.asarray(tokens)
+    if array.ndim != 1:
+        raise ValueError(f"tokens have {array.ndim} dimensions, but must be one sequence of token ids")
+    if array.size == 0:
+        raise ValueError("tokens are empty; a prompt has at least one token")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"tokens are {array.dtype}, but must be whole numbers")
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high >= num_tokens:
+        wrong = low if low < 0 else high
+        raise ValueError(f"the prompt holds the token {wrong}, but the vocabulary has the ids 0 to {num_tokens - 1}")
+    return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def _event(event: _core.Event) -> Event:
+    return Event(
+        kind=EventKind(event.kind),
+        branch=BranchId(event.branch) if event.branch >= 0 else None,
+        position=event.position,
+        reason=StopReason(event.reason) if event.reason else None,
+    )
+
+
+def _check(name: str, value: int, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} is {value!r}, but must be a whole number")
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}, but must be between {low} and {high}")
+
+
+def _free(core: _core.Engine | None, context: int, model: Model, verbose: bool) -> None:
+    if core is not None:
+        core.shutdown()
+    llama.llama_free(context)
+    model.release()
+    log.release(verbose)
