@@ -7,10 +7,10 @@ import functools
 import re
 import warnings
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 SUPPORTED = ((0, 3, 36), (0, 3, 37))
-"""Versions of llama-cpp-python that `_core` is compiled for and tested with: from the first up to, not with, the second."""
+"""Versions of llama-cpp-python that `_core` is compiled for and tested with: from the first to below the second."""
 
 _RANGE = ">={}.{}.{},<{}.{}.{}".format(*SUPPORTED[0], *SUPPORTED[1])
 _INSTALL = (
@@ -55,7 +55,7 @@ def _import_llama() -> ModuleType:
         raise ImportError(
             f"llama-cpp-python is installed but its libllama does not load: {error}. Run {_INSTALL}"
         ) from error
-    return llama
+    return cast(ModuleType, llama)
 
 
 def _version() -> str:
@@ -69,12 +69,13 @@ def check_version(version: str) -> None:
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
     if not SUPPORTED[0] <= numbers < SUPPORTED[1]:
         raise ImportError(
-            f"llama-cpp-python {version} is installed, but arts_lite is compiled for and tested with {_RANGE}. Run {_INSTALL}"
+            f"llama-cpp-python {version} is installed, but arts_lite is compiled for and tested with {_RANGE}. "
+            f"Run {_INSTALL}"
         )
 
 
 def check_layout(compiled: dict[str, int], llama: ModuleType) -> None:
-    """Compare struct sizes and field offsets of the extension with llama-cpp-python's; raise ImportError if they differ."""
+    """Compare struct sizes and offsets of the extension with llama-cpp-python's; raise ImportError if they differ."""
     differing = []
     for key, expected in sorted(compiled.items()):
         struct, _, field = key.partition(".")
@@ -106,9 +107,9 @@ def addresses(names: list[str], llama: ModuleType) -> dict[str, int]:
             raise ImportError(f"llama-cpp-python {_version()} lacks the function {name}. Run {_INSTALL}")
         found[name] = int(ctypes.cast(function, ctypes.c_void_p).value or 0)
         bound = getattr(llama, name, None)  # llama-cpp-python's own binding of the same name
-        if isinstance(bound, ctypes._CFuncPtr) and ctypes.cast(bound, ctypes.c_void_p).value != found[name]:
+        if bound is not None and ctypes.cast(bound, ctypes.c_void_p).value != found[name]:
             raise ImportError(
-                f"two libllama are loaded: {name} has two addresses. Start a fresh process and import only one llama.cpp"
+                f"two libllama are loaded: {name} has two addresses. Start a fresh process with only one llama.cpp"
             )
     return found
 

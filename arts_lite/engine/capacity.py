@@ -41,6 +41,7 @@ class CachePlan:
 
     @property
     def num_bytes(self) -> int:
+        """Of the whole KV cache."""
         return self.num_cells * self.num_bytes_per_cell
 
 
@@ -123,7 +124,7 @@ def _ctx_size(config: EngineConfig, ctx_train: int, affordable: int, per_cell: i
         raise ModelLoadError(_too_large(config.ctx_size, per_cell, affordable))
     if config.ctx_size > ctx_train:
         warnings.warn(
-            f"ctx_size is {config.ctx_size}, but the model was trained for {ctx_train} tokens; longer traces turn to noise",
+            f"ctx_size is {config.ctx_size}, but the model was trained for {ctx_train} tokens; longer traces are noise",
             RuntimeWarning,
             stacklevel=4,
         )
@@ -145,8 +146,8 @@ def _rounded(num_cells: int) -> int:
 
 def _too_large(num_cells: int, per_cell: int, affordable: int) -> str:
     return (
-        f"a KV cache of {num_cells} cells takes {num_cells * per_cell / 2**30:.2f} GiB, but the free memory holds about "
-        f"{affordable} cells; lower ctx_size or num_cells, or take a quantised kv_type (q8_0 halves it, q4_0 quarters it)"
+        f"a KV cache of {num_cells} cells takes {num_cells * per_cell / 2**30:.2f} GiB, but the free memory holds "
+        f"about {affordable} cells; lower ctx_size or num_cells, or take a quantised kv_type (q8_0 halves the bytes)"
     )
 
 
@@ -182,11 +183,11 @@ def offloaded_share(header: GGUFHeader, config: EngineConfig) -> float:
 def choose_max_rows(config: EngineConfig) -> int:
     """Choose how many branches one decode call advances: 64 on a GPU, 48 on a CPU, never more than sequences.
 
-    48 on the CPU: rows come in tiles of 16, and of 16, 32, 48 and 63 rows 48 cost least per row (benchmarks/RESULTS.md).
+    48 on the CPU: rows come in tiles of 16, of 16, 32, 48 and 63 rows, 48 cost least each (benchmarks/RESULTS.md).
 
 
     On the CPU more than 63 rows switch llama.cpp's flash attention to a kernel that walks over every cell of the cache,
-    whoever owns it: measured 2.5 times slower at 64 rows of 128 tokens. An explicit larger value is cut, with a warning.
+    whoever owns it: measured 2.5 times slower at 64 rows of 128 tokens. A larger value is cut, with a warning.
     """
     on_gpu = config.gpu_layers != 0 and bool(gpu_devices())
     rows = config.max_rows or (GPU_ROWS if on_gpu else CPU_ROWS)

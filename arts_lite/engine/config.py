@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 NUM_SEQUENCES = 256
 """Sequence ids that llama.cpp has."""
@@ -17,7 +17,7 @@ MAX_CPU_ROWS = 63
 MIN_CELLS = 256
 """llama.cpp rounds contexts up to this many cells, and needs as many as it has sequences."""
 
-Adapter = Union[str, Path, tuple[str | Path, float]]
+Adapter: TypeAlias = "str | Path | tuple[str | Path, float]"
 
 
 class KVType(str, Enum):
@@ -64,7 +64,7 @@ class EngineConfig:
         num_cells: KV cells for all branches together; default: planned from `num_traces` and the free memory.
         num_traces: how many traces of one question are expected to be alive at a time; a hint for `num_cells`.
         gpu_layers: layers to offload; -1 offloads all.
-        threads: for decoding; default: the physical cores that this process may use, 1 for models below 20 M parameters.
+        threads: for decoding; default: the physical cores that this process may use, 1 below 20 M parameters.
         prefill_threads: for prompts; default: `threads`.
         kv_type, kv_type_v: format of the cache's keys (and values, unless `kv_type_v` says otherwise).
         flash_attention: None lets llama.cpp use it wherever it can.
@@ -121,8 +121,8 @@ class EngineConfig:
             raise ValueError(f"tensor_split is {self.tensor_split!r}, but shares must be finite and >= 0")
         if self.flash_attention is False and (self.kv_type_v or self.kv_type).value.startswith(("q", "iq")):
             raise ValueError(
-                f"kv_type {(self.kv_type_v or self.kv_type).value!r} needs flash attention; leave flash_attention at None "
-                "or take f16"
+                f"kv_type {(self.kv_type_v or self.kv_type).value!r} needs flash attention; leave flash_attention at "
+                "None or take f16"
             )
 
     def _coerce(self) -> None:
@@ -152,3 +152,6 @@ def _whole(name: str, value: object, low: int, high: int) -> None:
         raise TypeError(f"{name} is {value!r}, but must be a whole number")
     if not low <= value <= high:
         raise ValueError(f"{name} is {value}, but must be between {low} and {high}")
+
+
+DEFAULT_CONFIG = EngineConfig()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from arts_lite.engine.capacity import plan_cells
-from arts_lite.engine.config import EngineConfig
+from arts_lite.engine.config import DEFAULT_CONFIG, EngineConfig
 from arts_lite.engine.gguf import GGUFHeader, Scalar, read_header
 from arts_lite.engine.hub import resolve
 from arts_lite.engine.preflight import check_model_file, split_paths
@@ -65,7 +65,7 @@ class ModelDescription:
         return dataclasses.asdict(self)
 
 
-def describe(path: str | os.PathLike[str], config: EngineConfig = EngineConfig()) -> ModelDescription:
+def describe(path: str | os.PathLike[str], config: EngineConfig = DEFAULT_CONFIG) -> ModelDescription:
     """Describe a GGUF file; reads its header only. `config` says for which ctx_size, num_traces and kv_type.
 
     Raises:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from arts_lite import _core
 from arts_lite.engine import log
 from arts_lite.engine.capacity import CachePlan, plan_cache
-from arts_lite.engine.config import EngineConfig
+from arts_lite.engine.config import DEFAULT_CONFIG, EngineConfig
 from arts_lite.engine.context import make_context
 from arts_lite.engine.model import Model
 from arts_lite.types import BranchId, Event, EventKind, SamplingParams, StepRules, StopReason
@@ -64,7 +64,7 @@ class Engine:
         config, plan: what was asked for and what came of it.
     """
 
-    def __init__(self, model: Model, config: EngineConfig = EngineConfig()) -> None:
+    def __init__(self, model: Model, config: EngineConfig = DEFAULT_CONFIG) -> None:
         """Make a context over a loaded model.
 
         Raises:
@@ -100,7 +100,7 @@ class Engine:
         self._rules: dict[StepRules, _core.StepRules] = {}
 
     @classmethod
-    def from_gguf(cls, path: str | os.PathLike[str], config: EngineConfig = EngineConfig()) -> Engine:
+    def from_gguf(cls, path: str | os.PathLike[str], config: EngineConfig = DEFAULT_CONFIG) -> Engine:
         """Load a model and make an engine over it; `shutdown` frees both. Raises what `Model` and `Engine` raise."""
         model = Model(path, config)
         try:
@@ -123,6 +123,7 @@ class Engine:
 
     @property
     def is_closed(self) -> bool:
+        """Whether `shutdown` was called."""
         return not self._finalizer.alive
 
     def open(
@@ -181,11 +182,11 @@ class Engine:
         self._core.park(branch)
 
     def close(self, branch: BranchId) -> None:
-        """Forget a branch and free what it alone holds. (`shutdown` closes the engine.)"""
+        """Forget a branch and free what it alone holds; `shutdown` closes the engine."""
         self._core.close(branch)
 
     def advance(self, max_seconds: float | None = None) -> list[Event]:
-        """Decode until something happens; returns its events. Nothing running: returns []."""
+        """Decode until something happens and return its events; [] if nothing is running."""
         if max_seconds is not None and not max_seconds >= 0:
             raise ValueError(f"max_seconds is {max_seconds}, but must be >= 0, or None for no limit")
         return [_event(event) for event in self._core.advance(-1.0 if max_seconds is None else max_seconds)]
@@ -240,7 +241,7 @@ class Engine:
         return self._core.text(branch, first, last)
 
     def state(self, branch: BranchId) -> str:
-        """'paused' | 'running' | 'ended'."""
+        """Tell whether a branch is 'paused', 'running' or 'ended'."""
         return self._core.state(branch)
 
     def stats(self) -> EngineStats:

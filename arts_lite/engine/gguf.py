@@ -1,4 +1,4 @@
-"""Read a GGUF file's header without llama.cpp: its metadata, its tensors' shapes, and whether all its bytes are there."""
+"""Read a GGUF file's header without llama.cpp: metadata, tensors' shapes, and whether all its bytes are there."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
+from typing import TypeAlias
 
 from arts_lite.errors import ModelLoadError
 
-Scalar = Union[int, float, bool, str]
-Value = Union[Scalar, list[int], list[float], list[bool], list[bytes]]
+Scalar: TypeAlias = "int | float | bool | str"
+Value: TypeAlias = "Scalar | list[int] | list[float] | list[bool] | list[bytes]"
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
@@ -35,7 +35,7 @@ TENSOR_TYPES: Mapping[int, tuple[str, int, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One tensor's entry in the header. `num_bytes` is None for a type that this version does not know."""
+    """One tensor's entry in the header."""
 
     name: str
     shape: tuple[int, ...]
@@ -44,6 +44,7 @@ class TensorInfo:
 
     @property
     def num_elements(self) -> int:
+        """Product of the shape."""
         count = 1
         for size in self.shape:
             count *= size
@@ -51,10 +52,12 @@ class TensorInfo:
 
     @property
     def type_name(self) -> str:
+        """What ggml calls the number format."""
         return TENSOR_TYPES[self.type_id][0] if self.type_id in TENSOR_TYPES else f"type {self.type_id}"
 
     @property
     def num_bytes(self) -> int | None:
+        """Size of the data; None for a number format that is not known here."""
         if self.type_id not in TENSOR_TYPES:
             return None
         _, block, block_bytes = TENSOR_TYPES[self.type_id]
@@ -72,13 +75,16 @@ class GGUFHeader:
 
     @property
     def architecture(self) -> str:
+        """``general.architecture``, or ''."""
         return self.text("general.architecture") or ""
 
     def text(self, key: str) -> str | None:
+        """A key's value if it is a text."""
         value = self.metadata.get(key)
         return value if isinstance(value, str) else None
 
     def number(self, key: str) -> float | None:
+        """A key's value if it is a number."""
         value = self.metadata.get(key)
         return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
@@ -87,7 +93,7 @@ class GGUFHeader:
         return self.metadata.get(f"{self.architecture}.{key}")
 
     def arch_ints(self, key: str, num_layers: int) -> list[int] | None:
-        """A whole number per layer, whether the file gives one for all or an array. None: absent or something else."""
+        """A whole number per layer, whether the file gives one for all or an array; None if neither."""
         value = self.arch_value(key)
         if isinstance(value, bool) or value is None:
             return None

@@ -40,8 +40,8 @@ def resolve(name: str | os.PathLike[str]) -> Path:
     except Exception as error:  # the hub's client raises its own, its HTTP library's and plain OS errors
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelLoadError(
-            f"{name} could not be fetched ({type(error).__name__}: {first_line}); check the name and the connection, or "
-            "download the file yourself and pass its path"
+            f"{name} could not be fetched ({type(error).__name__}: {first_line}); check the name and the connection, "
+            "or download the file yourself and pass its path"
         ) from error
 
 

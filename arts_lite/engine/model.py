@@ -16,7 +16,7 @@ from types import TracebackType
 import llama_cpp.llama_cpp as llama
 
 from arts_lite.engine import log
-from arts_lite.engine.config import EngineConfig
+from arts_lite.engine.config import DEFAULT_CONFIG, EngineConfig
 from arts_lite.engine.gguf import GGUFHeader, Scalar
 from arts_lite.engine.hub import resolve
 from arts_lite.engine.machine import free_memory, gpu_devices
@@ -74,7 +74,7 @@ class Model:
         chat_template: the file's own, or None.
     """
 
-    def __init__(self, path: str | os.PathLike[str], config: EngineConfig = EngineConfig()) -> None:
+    def __init__(self, path: str | os.PathLike[str], config: EngineConfig = DEFAULT_CONFIG) -> None:
         """Load a GGUF file, or ``hf:OWNER/REPO[:FILE]``.
 
         Raises:
@@ -137,6 +137,7 @@ class Model:
 
     @property
     def is_closed(self) -> bool:
+        """Whether `close` was called."""
         return not self._finalizer.alive
 
     def retain(self) -> int:
@@ -170,7 +171,7 @@ def check_memory(header: GGUFHeader, config: EngineConfig) -> None:
     free = free_memory()
     if free is not None and header.file_size > free and config.gpu_layers == 0:
         raise ModelLoadError(
-            f"{header.path} has {header.file_size / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB of memory are free; "
+            f"{header.path} has {header.file_size / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB are free; "
             "leave use_mmap on and use_mlock off, or take a smaller quantisation"
         )
 
@@ -215,7 +216,8 @@ def _tensor_split(config: EngineConfig) -> ctypes.Array[ctypes.c_float] | None:
     num_devices = llama.llama_max_devices()
     if len(config.tensor_split) > num_devices:
         raise ValueError(f"tensor_split has {len(config.tensor_split)} shares, but at most {num_devices} are possible")
-    return (ctypes.c_float * num_devices)(*config.tensor_split)
+    shares: ctypes.Array[ctypes.c_float] = (ctypes.c_float * num_devices)(*config.tensor_split)
+    return shares
 
 
 def _why_unsupported(pointer: int | None) -> str | None:

@@ -18,7 +18,22 @@ _ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
 
 # Architectures whose graphs assert that keys, values and rotations have one size.
 _PLAIN_HEADS = frozenset(
-    ["llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "olmo", "olmo2", "internlm2", "granite", "smollm3", "starcoder2", "xverse", "baichuan", "exaone"]
+    [
+        "llama",
+        "qwen2",
+        "qwen2moe",
+        "qwen3",
+        "qwen3moe",
+        "olmo",
+        "olmo2",
+        "internlm2",
+        "granite",
+        "smollm3",
+        "starcoder2",
+        "xverse",
+        "baichuan",
+        "exaone",
+    ]
 )
 _RECURRENT = "mamba mamba2 rwkv6 rwkv6qwen2 rwkv7 arwkv7"
 _HYBRID = (
@@ -26,8 +41,8 @@ _HYBRID = (
     "kimi-k3 glm5-next qwen35 qwen35moe qwen4exp deepseek4 minimax-01"
 )
 _EMBEDDING = (
-    "bert modern-bert nomic-bert nomic-bert-moe neo-bert jina-bert-v2 jina-bert-v3 eurobert gemma-embedding llama-embed "
-    "pangu-embedded-encoder"
+    "bert modern-bert nomic-bert nomic-bert-moe neo-bert jina-bert-v2 jina-bert-v3 eurobert gemma-embedding "
+    "llama-embed pangu-embedded-encoder"
 )
 _WHY_NOT: dict[str, str] = {
     **dict.fromkeys(
@@ -37,7 +52,9 @@ _WHY_NOT: dict[str, str] = {
         _HYBRID.split(), "is a hybrid of attention and recurrence: its state cannot be forked at an earlier position"
     ),
     **dict.fromkeys(_EMBEDDING.split(), "is embedding-only: it turns text into a vector and does not generate"),
-    **dict.fromkeys(["dream", "llada", "llada-moe", "rnd1"], "is a diffusion model: it does not generate token by token"),
+    **dict.fromkeys(
+        ["dream", "llada", "llada-moe", "rnd1"], "is a diffusion model: it does not generate token by token"
+    ),
     "t5": "is an encoder-decoder: a search needs a decoder-only model",
     "t5encoder": "is encoder-only: it does not generate text",
     "clip": "is an image encoder (mmproj): name the language model's file instead",
@@ -97,7 +114,7 @@ def check_tokenizer(header: GGUFHeader) -> None:
     if not isinstance(tokens, list) or not tokens or not isinstance(tokens[0], bytes):
         raise ModelLoadError(f"{header.path} is damaged: tokenizer.ggml.tokens is missing or not an array of texts")
     # llama.cpp cuts a token at its first NUL and names an empty one by its index
-    cut = (token.partition(b"\0")[0] for token in tokens if isinstance(token, bytes))
+    cut = (token.partition(b"\0")[0] for token in tokens)
     texts = {token or b"[EMPTY_%d]" % index for index, token in enumerate(cut)}
     if len(texts) != len(tokens):
         raise ModelLoadError(
@@ -132,7 +149,8 @@ def check_shapes(header: GGUFHeader) -> None:
         epsilon = header.arch_value(key)
         if epsilon is not None and not (isinstance(epsilon, float) and 0 <= epsilon <= 1):
             _refuse(header, key, epsilon, "between 0 and 1")
-    if header.metadata.get("general.alignment", _MIN_ALIGNMENT) % _MIN_ALIGNMENT:
+    alignment = header.metadata.get("general.alignment", _MIN_ALIGNMENT)
+    if not isinstance(alignment, int) or alignment % _MIN_ALIGNMENT:
         raise ModelLoadError(
             f"{header.path}: general.alignment must be a multiple of {_MIN_ALIGNMENT}; convert it anew"
         )
@@ -168,7 +186,7 @@ def _check_heads(header: GGUFHeader, num_layers: int, dim: int) -> None:
             _refuse(header, f"rope.dimension_count{suffix}", num_rotated, f"even and at most the head size ({length})")
     value_length = _integer(header, "attention.value_length", 1, 2**20, default=dim // heads[0])
     key_length = _integer(header, "attention.key_length", 1, 2**20, default=dim // heads[0])
-    if header.architecture in _PLAIN_HEADS and not key_length == value_length:
+    if header.architecture in _PLAIN_HEADS and key_length != value_length:
         _refuse(header, "attention.key_length", key_length, f"attention.value_length ({value_length})")
     if header.architecture in _PLAIN_HEADS and header.arch_value("rope.dimension_count") not in (None, key_length):
         _refuse(
@@ -188,8 +206,8 @@ def _integer(header: GGUFHeader, key: str, low: int, high: int, default: int | N
 
 def _refuse(header: GGUFHeader, key: str, value: object, rule: str) -> None:
     raise ModelLoadError(
-        f"{header.path} is damaged or of an unknown architecture: {header.architecture}.{key} is {value!r}, but must be "
-        f"{rule}. Download it again or convert it anew"
+        f"{header.path} is damaged or of an unknown architecture: {header.architecture}.{key} is {value!r}, "
+        f"but must be {rule}. Download it again or convert it anew"
     )
 
 

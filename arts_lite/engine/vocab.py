@@ -15,10 +15,11 @@ _BPE = 2  # llama_vocab_type
 _CONTROL, _UNKNOWN = 3, 2  # token types in a GGUF
 _MAX_BYTES = 2**31 - 16
 
-# Many of llama.cpp's pre-tokenizers recurse once per character of a run (measured: 300 bytes of stack each) and overflow
-# a thread's stack on runs of some thousands. Longer runs are cut; the text stays the same, one token border is added.
+# Many of llama.cpp's pre-tokenizers recurse once per character of a run (measured: 300 bytes of stack each) and
+# overflow a thread's stack on runs of some thousands. Longer runs are cut; the text stays the same, one token border is
+# added.
 _MAX_RUN = 1000
-_LONG_RUN = re.compile(r"\S{%d}(?=\S)|\s{%d}(?=\s)" % (_MAX_RUN, _MAX_RUN))
+_LONG_RUN = re.compile(rf"\S{{{_MAX_RUN}}}(?=\S)|\s{{{_MAX_RUN}}}(?=\s)")
 
 
 class Vocab:
@@ -78,7 +79,7 @@ class Vocab:
         if not self.is_bpe or len(text) <= _MAX_RUN:
             return [text]
         ends = [match.end() for match in _LONG_RUN.finditer(text)]
-        return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)])]
+        return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
 
     def _tokenise_part(self, text: str, parse_special: bool) -> list[int]:
         data = encode_text(text)
