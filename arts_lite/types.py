@@ -22,6 +22,7 @@ class StopReason(str, Enum):
     CACHE_FULL = "cache_full"  #: the trace alone outgrew the KV cache
     BUDGET_TOKENS = "budget_tokens"  #: the question's token budget is spent
     BUDGET_SECONDS = "budget_seconds"  #: the question's time budget is spent
+    BUDGET_NODES = "budget_nodes"  #: the question's budget of tree nodes is spent
     INTERRUPTED = "interrupted"  #: the user cancelled
     PRUNED = "pruned"  #: the strategy gave the branch up
     DECIDED = "decided"  #: no other answer can win any more

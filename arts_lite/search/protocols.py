@@ -40,7 +40,7 @@ class Engine(Protocol):
         ...
 
     def fork(self, branch: BranchId, position: int) -> BranchId:
-        """Fork tokens[0:position] of a branch, 1 <= position <= length, as a new paused branch with draws of its own."""
+        """Fork tokens[0:position] of a branch, 1 <= position <= length, as a paused branch with draws of its own."""
         ...
 
     def run(self, branch: BranchId, *, pause_on_step: bool = False) -> None:
@@ -69,6 +69,10 @@ class Engine(Protocol):
 
     def set_quota(self, owner: int, max_tokens: int) -> None:
         """Allow an owner's branches to decode so many more tokens in all (prompts are not counted)."""
+        ...
+
+    def quota_spent(self, owner: int) -> int:
+        """Tokens that an owner's branches have decoded so far, in the engine's life."""
         ...
 
     def tokens(self, branch: BranchId) -> NDArray[np.int32]:

@@ -1,0 +1,110 @@
+"""From the leaves of a tree to one answer: by vote or by score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from arts_lite.search.record import Branch, SearchTree
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One answer: how many traces gave it, and the best score among them."""
+
+    answer: str
+    count: int
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer of a search.
+
+    Attributes:
+        answer: None where no trace gave one.
+        branch: index of the trace that is shown for it, None where there is no trace at all.
+        votes: how many traces gave the answer.
+        candidates: all answers, the chosen one first, then by count and score.
+    """
+
+    answer: str | None
+    branch: int | None
+    votes: int
+    candidates: tuple[Candidate, ...]
+
+
+def by_vote(tree: SearchTree) -> Decision:
+    """Choose the answer that most leaves give; of equally many, the one that the earliest opened leaf gives.
+
+    The trace that is shown for it is the best scored one.
+    """
+    groups = _groups(tree.leaves())
+    winner = min(groups, key=lambda group: (-len(group), group[0].index), default=None)
+    return _decision(tree, groups, winner)
+
+
+def by_score(tree: SearchTree) -> Decision:
+    """Choose the best scored leaf, of those that give an answer at all; of equally good ones the earliest opened."""
+    groups = _groups(tree.leaves())
+    winner = min(groups, key=lambda group: (_rank(best_scored(group)), best_scored(group).index), default=None)
+    return _decision(tree, groups, winner)
+
+
+def is_decided(groups: Sequence[Sequence[int]], undecided: Sequence[int]) -> bool:
+    """Whether the vote's winner is certain although some traces have not ended.
+
+    With r undecided traces, answer a is certain to win if and only if for every other answer b (one that nobody gave
+    yet has 0 votes): votes(b) + r < votes(a), or votes(b) + r = votes(a) and a's earliest trace was opened before b's
+    earliest and before the earliest undecided one, since ties go to the answer of the earliest opened trace.
+
+    Args:
+        groups: for each answer the indices of the traces that gave it.
+        undecided: indices of the traces that have not ended, those that are still to be opened included.
+    """
+    if not groups:
+        return False
+    leader = min(groups, key=lambda group: (-len(group), min(group)))
+    others = [group for group in groups if group is not leader]
+    return all(_is_beaten(leader, other, undecided) for other in [*others, []])
+
+
+def best_scored(branches: Sequence[Branch]) -> Branch:
+    """Find the branch with the highest score, the earliest opened of equals; one without a score comes last."""
+    return min(branches, key=lambda branch: (_rank(branch), branch.index))
+
+
+def _is_beaten(leader: Sequence[int], other: Sequence[int], undecided: Sequence[int]) -> bool:
+    most = len(other) + len(undecided)
+    earliest = min([*other, *undecided], default=None)
+    return most < len(leader) or (most == len(leader) and earliest is not None and min(leader) < earliest)
+
+
+def _groups(leaves: Sequence[Branch]) -> list[list[Branch]]:
+    groups: dict[int, list[Branch]] = {}
+    for leaf in leaves:
+        if leaf.group is not None:
+            groups.setdefault(leaf.group, []).append(leaf)
+    return list(groups.values())
+
+
+def _rank(branch: Branch) -> float:
+    return float("inf") if branch.score is None else -branch.score
+
+
+def _decision(tree: SearchTree, groups: list[list[Branch]], winner: list[Branch] | None) -> Decision:
+    if winner is None:
+        leaves = tree.leaves()
+        return Decision(None, best_scored(leaves).index if leaves else None, 0, ())
+    rest = sorted(
+        (group for group in groups if group is not winner),
+        key=lambda group: (-len(group), _rank(best_scored(group)), group[0].index),
+    )
+    candidates = tuple(_candidate(group) for group in [winner, *rest])
+    return Decision(candidates[0].answer, best_scored(winner).index, len(winner), candidates)
+
+
+def _candidate(group: list[Branch]) -> Candidate:
+    best = best_scored(group)
+    assert best.answer is not None  # a group holds branches with an answer
+    return Candidate(best.answer, len(group), best.score)

@@ -1,0 +1,22 @@
+"""The strategies by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from arts_lite.search.sampling import BestOfN, Vote
+from arts_lite.search.sdf import SparseDeepFork
+from arts_lite.search.strategy import Strategy, StrategySettings
+
+STRATEGIES: Mapping[str, Callable[[StrategySettings], Strategy]] = {
+    "best-of-n": BestOfN,
+    "vote": Vote,
+    "sdf": SparseDeepFork,
+}
+
+
+def make_strategy(name: str, settings: StrategySettings | None = None) -> Strategy:
+    """Make a strategy for one question. Raises ValueError: there is none of this name."""
+    if name not in STRATEGIES:
+        raise ValueError(f"strategy is {name!r}, but must be one of {', '.join(STRATEGIES)}")
+    return STRATEGIES[name](settings or StrategySettings())

@@ -1,0 +1,88 @@
+"""The shape of a strategy, its settings, and the names under which strategies are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from arts_lite.search.actions import Action, Open
+from arts_lite.search.ballot import Decision
+from arts_lite.search.record import Branch, SearchTree
+
+
+class Strategy(Protocol):
+    """Decides what one search does next. One object per question; it may keep a state of its own.
+
+    It sees the tree (every branch with its steps, step scores and answers, the counts of tokens and nodes, the budget)
+    and answers with actions. The search ends when the strategy says `Stop`, when no branch runs any more (COMPLETE), or
+    when the budget is spent.
+    """
+
+    def start(self, tree: SearchTree) -> Iterable[Action]:
+        """Say what to do first; the tree holds the prompt only."""
+        ...
+
+    def react(self, tree: SearchTree, branch: Branch) -> Iterable[Action]:
+        """Say what to do now that a branch has ended, or is paused at a step's end (`pause_on_step`).
+
+        Where several branches had events at once, the tree already shows all of them.
+        """
+        ...
+
+    def decide(self, tree: SearchTree) -> Decision:
+        """Name the answer; called once, at the end, whatever ended the search."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StrategySettings:
+    """What the strategies can be told.
+
+    Attributes:
+        n: main traces, >= 1.
+        fork_prob: chance of a fork at an intermediate step boundary, in [0, 1] (`sdf`).
+        max_fork_depth: how many forks may lie above a leaf, >= 0; 1: forks do not fork (`sdf`).
+        by_score: choose by the scorer instead of by vote (`sdf`).
+        early_stop: stop once the vote is decided (`vote`).
+
+    Raises:
+        ValueError: a value is outside its range.
+    """
+
+    n: int = 16
+    fork_prob: float = 0.5
+    max_fork_depth: int = 1
+    by_score: bool = False
+    early_stop: bool = True
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"n is {self.n}, but must be >= 1: a search needs a trace")
+        if not 0 <= self.fork_prob <= 1:
+            raise ValueError(f"fork_prob is {self.fork_prob}, but must be in [0, 1]: it is a probability")
+        if self.max_fork_depth < 0:
+            raise ValueError(f"max_fork_depth is {self.max_fork_depth}, but must be >= 0 (0: no forks)")
+
+
+def openings(tree: SearchTree, n: int, *, pause_on_step: bool = False) -> list[Open]:
+    """Open as many of the n main traces as the budget is likely to carry to their ends.
+
+    Side by side, n traces that spend a small budget all stay unfinished and give no answer. So a trace is opened only
+    if it and those that live can become as long as the longest that has ended (before that: as long as is allowed)
+    within the budget; one is always open. Without a bound on tokens or nodes all are opened at once.
+    """
+    num_alive = sum(branch.is_alive for branch in tree.branches)
+    num_left = n - tree.num_main_traces
+    if tree.budget.tokens is None and tree.budget.nodes is None:
+        return [Open(pause_on_step)] * num_left
+    ended = [branch for branch in tree.branches if not branch.is_alive]
+    mains = [branch for branch in ended if branch.parent is None]
+    room = n
+    if tree.budget.tokens is not None:
+        longest = max((branch.num_own_tokens for branch in mains), default=tree.max_tokens)
+        room = min(room, (tree.budget.tokens - sum(branch.num_own_tokens for branch in ended)) // max(longest, 1))
+    if tree.budget.nodes is not None:
+        longest = max((branch.num_own_steps for branch in mains), default=tree.budget.nodes)
+        room = min(room, (tree.budget.nodes - 1 - sum(branch.num_own_steps for branch in ended)) // max(longest, 1))
+    return [Open(pause_on_step)] * min(num_left, max(room - num_alive, 0 if num_alive else 1))

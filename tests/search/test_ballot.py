@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arts_lite.search import Branch, Budget, SearchTree
+from arts_lite.search.ballot import by_score, by_vote, is_decided
+from arts_lite.search.record import BranchState
+
+
+def tree_of(answers: list[str | None], scores: list[float | None] | None = None) -> SearchTree:
+    tree = SearchTree(0, 1, 10, Budget(), lambda a, b: a.casefold() == b.casefold())
+    for index, answer in enumerate(answers):
+        branch = tree.add_main_trace()
+        branch.state = BranchState.ENDED
+        branch.score = scores[index] if scores else 0.0
+        tree.set_answer(branch, answer)
+    return tree
+
+
+def groups_of(answers: dict[int, str]) -> list[list[int]]:
+    return [[i for i in sorted(answers) if answers[i] == name] for name in sorted(set(answers.values()))]
+
+
+def winner(answers: dict[int, str]) -> str:
+    best = min(groups_of(answers), key=lambda group: (-len(group), group[0]))
+    return answers[best[0]]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=5), st.randoms(use_true_random=False))
+def test_the_vote_is_decided_exactly_when_no_continuation_changes_the_winner(full: list[str], random) -> None:
+    order = list(range(len(full)))
+    random.shuffle(order)
+    for num_ended in range(1, len(full)):
+        ended = {index: full[index] for index in sorted(order[:num_ended])}
+        undecided = sorted(order[num_ended:])
+        outcomes = set()
+        for rest in itertools.product(["a", "b", "c", "new", None], repeat=len(undecided)):
+            votes = ended | {i: answer for i, answer in zip(undecided, rest, strict=True) if answer is not None}
+            outcomes.add(winner(votes))
+        assert is_decided(groups_of(ended), undecided) == (len(outcomes) == 1)
+
+
+def test_no_votes_decide_nothing() -> None:
+    assert not is_decided([], [0])
+
+
+def test_the_most_frequent_answer_wins_and_equal_answers_count_together() -> None:
+    decision = by_vote(tree_of(["no", "YES", "yes", None, "maybe"]))
+    assert (decision.answer, decision.votes) == ("YES", 2)
+    assert [(c.answer, c.count) for c in decision.candidates] == [("YES", 2), ("no", 1), ("maybe", 1)]
+
+
+def test_a_tie_goes_to_the_answer_of_the_earliest_trace() -> None:
+    assert by_vote(tree_of(["b", "a", "a", "b"])).answer == "b"
+
+
+def test_the_winner_is_shown_by_its_best_scored_trace() -> None:
+    decision = by_vote(tree_of(["x", "y", "X", "x"], [-3.0, -0.1, -1.0, -2.0]))
+    assert (decision.branch, decision.answer, decision.candidates[0].score) == (2, "X", -1.0)
+
+
+def test_by_score_prefers_a_trace_with_an_answer() -> None:
+    decision = by_score(tree_of([None, "a", "b"], [-0.1, -2.0, -1.0]))
+    assert (decision.branch, decision.answer, decision.votes) == (2, "b", 1)
+
+
+def test_without_any_answer_the_best_trace_is_shown() -> None:
+    for decide in (by_vote, by_score):
+        decision = decide(tree_of([None, None], [-2.0, -1.0]))
+        assert (decision.answer, decision.branch, decision.votes, decision.candidates) == (None, 1, 0, ())
+
+
+def test_a_branch_without_score_comes_last() -> None:
+    assert by_score(tree_of(["a", "b"], [None, -1e9])).answer == "b"
+
+
+def test_cut_traces_speak_only_where_no_trace_has_ended() -> None:
+    tree = tree_of(["a", "b", "b"])
+    tree.branches[1].state = tree.branches[2].state = BranchState.CUT
+    assert by_vote(tree).answer == "a"
+    tree.branches[0].state = BranchState.PRUNED
+    assert by_vote(tree).answer == "b"
+
+
+def test_a_tree_without_leaves_has_no_answer() -> None:
+    empty = SearchTree(0, 1, 10, Budget(), str.__eq__)
+    assert by_vote(empty).branch is None
+    assert isinstance(empty.add_main_trace(), Branch)
+    assert by_score(empty).answer is None
