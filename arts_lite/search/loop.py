@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 from arts_lite.errors import ArtsError
 from arts_lite.search.events import Progress, QuestionFailed, SearchEvent
@@ -52,7 +52,7 @@ class SearchLoop:
         self._num_decoded_before = 0  # by searches that are over
         self._began_s = self._told_s = clock()
 
-    def run(self, requests: Iterable[SearchRequest]) -> Iterator[SearchEvent]:
+    def run(self, requests: Iterable[SearchRequest]) -> Generator[SearchEvent, None, None]:
         """Search all requests, the earlier ones first; yields events as things happen.
 
         A question whose prompt the engine refuses is told as `QuestionFailed`. Leaving the iterator early closes all

@@ -1,0 +1,108 @@
+"""How a question is searched."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from arts_lite.search import Budget, Scorer, Strategy, StrategySettings, make_scorer, make_strategy
+from arts_lite.types import SamplingParams, StepRules
+
+
+@dataclass(frozen=True)
+class SolverConfig:
+    """Settings of a search.
+
+    Attributes:
+        strategy: "best-of-n", "vote" or "sdf".
+        n: main traces, >= 1.
+        fork_prob: chance of a fork at an intermediate step boundary, in [0, 1] ("sdf").
+        max_fork_depth: how many forks may lie above a leaf; 1: forks do not fork ("sdf").
+        early_stop: stop once no other answer can win ("vote").
+        scorer: what a trace is worth: "logprob", "logprob-sum", "length" (shorter is better) or an object with `score`.
+            It chooses the answer of "best-of-n", and of "sdf" if it is given; otherwise the leaves vote, and it only
+            chooses which trace is shown. None: "logprob".
+        sampling, rules: how tokens are drawn and where steps end; None: the proposer's own.
+        max_tokens: most tokens that one trace may generate, >= 1.
+        budget_tokens, budget_seconds, budget_nodes: what one question may cost in all; None: no bound.
+        seed: >= 0. Draws are a function of it and of the branch, the same for every question.
+        system: system prompt; None: the proposer's own; "": none.
+        prompt_template: text or file used instead of the model's chat template; read by `Solver.from_gguf` only.
+        max_open: most questions that `solve_many` searches at once, >= 1.
+
+    Raises:
+        ValueError: a value is outside its range, or a name is unknown.
+    """
+
+    strategy: str = "vote"
+    n: int = 16
+    fork_prob: float = 0.5
+    max_fork_depth: int = 1
+    early_stop: bool = True
+    scorer: str | Scorer | None = None
+    sampling: SamplingParams | None = None
+    rules: StepRules | None = None
+    max_tokens: int = 1024
+    budget_tokens: int | None = None
+    budget_seconds: float | None = None
+    budget_nodes: int | None = None
+    seed: int = 0
+    system: str | None = None
+    prompt_template: str | Path | None = None
+    max_open: int = 64
+
+    def __post_init__(self) -> None:
+        self.make_strategy()
+        self.make_scorer()
+        self.make_budget()
+        for name, low in (("max_tokens", 1), ("seed", 0), ("max_open", 1)):
+            value = getattr(self, name)
+            if value < low:
+                raise ValueError(f"{name} is {value}, but must be >= {low}")
+        if self.seed >= 1 << 63:
+            raise ValueError(f"seed is {self.seed}, but must be below 2**63")
+
+    def make_strategy(self) -> Strategy:
+        """Make the strategy of one question."""
+        settings = StrategySettings(
+            n=self.n,
+            fork_prob=self.fork_prob,
+            max_fork_depth=self.max_fork_depth,
+            by_score=self.scorer is not None,
+            early_stop=self.early_stop,
+        )
+        return make_strategy(self.strategy, settings)
+
+    def make_scorer(self) -> Scorer:
+        """Make the scorer, or take the one that was given."""
+        scorer = "logprob" if self.scorer is None else self.scorer
+        return make_scorer(scorer) if isinstance(scorer, str) else scorer
+
+    def make_budget(self) -> Budget:
+        """Bundle the bounds."""
+        return Budget(self.budget_tokens, self.budget_seconds, self.budget_nodes)
+
+    def with_defaults(self, sampling: SamplingParams, rules: StepRules) -> SolverConfig:
+        """Fill in what was left to the proposer."""
+        return dataclasses.replace(self, sampling=self.sampling or sampling, rules=self.rules or rules)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data, for JSON."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for name in ("sampling", "rules"):
+            if values[name] is not None:
+                values[name] = _plain(values[name])
+        if not isinstance(self.scorer, str | None):
+            values["scorer"] = type(self.scorer).__name__
+        if isinstance(self.prompt_template, Path):
+            values["prompt_template"] = str(self.prompt_template)
+        return values
+
+
+def _plain(params: SamplingParams | StepRules) -> dict[str, object]:
+    values = dataclasses.asdict(params)
+    if isinstance(params, SamplingParams):  # JSON has no infinity and no numbers as keys
+        bias = {str(token): max(amount, -1e9) for token, amount in params.logit_bias.items()}
+        values |= {"logit_bias": bias, "banned_tokens": list(params.banned_tokens)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

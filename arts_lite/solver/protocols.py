@@ -1,0 +1,65 @@
+"""What a solver needs of a proposer. Implemented by `arts_lite.proposer.Proposer` and by the tests' fake proposer."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from arts_lite.search import Engine
+from arts_lite.types import SamplingParams, StepRules
+
+
+class EngineStats(Protocol):
+    """The counters that a solver looks at; there may be more."""
+
+    @property
+    def num_rows_target(self) -> int:
+        """How many branches one decode call advances at most."""
+        ...
+
+
+class CountingEngine(Engine, Protocol):
+    """An engine that tells its counters."""
+
+    def stats(self) -> EngineStats:
+        """Counters since the engine was made."""
+        ...
+
+
+class Described(Protocol):
+    """A description of a model file."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        ...
+
+
+class Proposer(Protocol):
+    """Makes prompts, and owns the engine that answers them."""
+
+    @property
+    def engine(self) -> CountingEngine:
+        """Where traces are written."""
+        ...
+
+    @property
+    def default_sampling(self) -> SamplingParams:
+        """How tokens are drawn unless the user says otherwise."""
+        ...
+
+    @property
+    def default_rules(self) -> StepRules:
+        """Where steps and traces end unless the user says otherwise."""
+        ...
+
+    @property
+    def info(self) -> Described:
+        """What the model is."""
+        ...
+
+    def encode_prompt(self, question: str, system: str | None = None) -> list[int]:
+        """Turn a question into tokens. Raises ValueError: blank; ContextOverflowError: no room for an answer."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the model. Idempotent."""
+        ...

@@ -1,0 +1,227 @@
+"""The solver: one proposer, many questions."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import replace
+from functools import cache
+from importlib import metadata
+from types import TracebackType
+from typing import Any
+
+from arts_lite.errors import VerifierError
+from arts_lite.search import SearchLoop
+from arts_lite.search.events import QuestionFailed, QuestionFinished
+from arts_lite.solver.asking import Asking
+from arts_lite.solver.asynchronous import items_of
+from arts_lite.solver.call import Call, Turn
+from arts_lite.solver.config import SolverConfig
+from arts_lite.solver.protocols import Proposer
+from arts_lite.solver.results import Solution, Solved, SolverEvent
+from arts_lite.tasks.answers import extract_answer, same_answer
+from arts_lite.types import StopReason
+
+DEFAULT_CONFIG = SolverConfig()
+_TEMPLATE = "prompt_template is read by Solver.from_gguf only; set it there, or give it to the proposer"
+
+
+class Solver:
+    """Answers questions by searching a proposer's traces.
+
+    May be used from several threads: one call works at a time, the others wait for their turn. A stream has its turn
+    until it is exhausted, closed or forgotten; a thread in the middle of one gets RuntimeError if it makes another
+    call. Every method but `close` raises BranchClosedError once the solver is closed.
+
+    Args:
+        proposer: asked for prompts and traces; closed by `close`.
+        verifier: none can be read by this version.
+        config: how questions are searched, unless a call says otherwise.
+        extract: finds the answer in a trace's text; None: no answer.
+        same: tells whether two answers are equal; an equivalence.
+
+    Raises:
+        VerifierError: a verifier was given.
+        ValueError: the configuration names a prompt template, which is the proposer's to know.
+    """
+
+    def __init__(
+        self,
+        proposer: Proposer,
+        verifier: None = None,
+        config: SolverConfig = DEFAULT_CONFIG,
+        *,
+        extract: Callable[[str], str | None] = extract_answer,
+        same: Callable[[str, str], bool] = same_answer,
+    ) -> None:
+        _refuse_verifier(verifier)
+        if config.prompt_template is not None:
+            raise ValueError(_TEMPLATE)
+        self.proposer = proposer
+        self.config = config
+        self._extract = extract
+        self._same = same
+        self._engine_options: Mapping[str, object] = {}
+        self._turn = Turn()
+
+    @classmethod
+    def from_gguf(
+        cls,
+        proposer: str | os.PathLike[str],
+        verifier: str | os.PathLike[str] | None = None,
+        config: SolverConfig = DEFAULT_CONFIG,
+        *,
+        extract: Callable[[str], str | None] = extract_answer,
+        same: Callable[[str, str], bool] = same_answer,
+        **engine_options: Any,
+    ) -> Solver:
+        """Load a proposer from a GGUF file or ``hf:OWNER/REPO[:FILE]``; options are those of `EngineConfig`.
+
+        Raises what `Proposer.from_gguf`, `EngineConfig` and `Solver` raise.
+        """
+        _refuse_verifier(verifier)
+        # Here and not above: the rooms below bind a native library, which a solver over another proposer does not need.
+        from arts_lite.engine import EngineConfig
+        from arts_lite.proposer import Proposer as GGUFProposer
+
+        engine_config = EngineConfig(**{"num_traces": config.n, **engine_options})
+        model = GGUFProposer.from_gguf(proposer, prompt_template=config.prompt_template, config=engine_config)
+        try:
+            solver = cls(model, None, replace(config, prompt_template=None), extract=extract, same=same)
+        except BaseException:
+            model.close()
+            raise
+        solver._engine_options = {name: str(value) for name, value in engine_options.items()}
+        return solver
+
+    def solve(self, question: str, config: SolverConfig | None = None) -> Solution:
+        """Search one question. A spent budget or `cancel` is a result with the best answer so far.
+
+        Raises:
+            ValueError: the question is blank.
+            ContextOverflowError: the prompt leaves no room for an answer.
+        """
+        solution = Solution(question, stopped_by=StopReason.INTERRUPTED)  # if cancelled before it was begun
+        with self._call([question], config, follow_steps=False) as events:
+            for event in events:
+                if isinstance(event, Solved):
+                    solution = event.solution
+        if solution.error is not None:
+            raise solution.error
+        return solution
+
+    def solve_many(self, questions: Iterable[str], config: SolverConfig | None = None) -> Iterator[Solution]:
+        """Search questions side by side; yields their solutions in question order, as soon as that allows.
+
+        A question that fails (blank, too long for the context) yields a solution with `error` set; the others go on.
+        After `cancel` those that had been begun come with their best answers so far, the rest is left out.
+        `questions` may be lazy: it is read as the batch needs it.
+        """
+        if isinstance(questions, str):
+            raise TypeError("solve_many takes several questions, not one text; use solve for one")
+        return self._in_order(self._call(questions, config, follow_steps=False))
+
+    def stream(self, question: str, config: SolverConfig | None = None) -> Call[SolverEvent]:
+        """Search one question; iterate over its events, the last of which is `Solved`. Close it to leave early.
+
+        Raises what `solve` raises, at the first item.
+        """
+        return self._call([question], config, follow_steps=True, raises=True)
+
+    def stream_many(self, questions: Iterable[str], config: SolverConfig | None = None) -> Call[SolverEvent]:
+        """Search questions side by side; iterate over all events, with one `Solved` for each question."""
+        return self._call(questions, config, follow_steps=True)
+
+    def astream(self, question: str, config: SolverConfig | None = None) -> AsyncGenerator[SolverEvent, None]:
+        """Search one question for `async for`. The event loop is not blocked; leaving the loop cancels the search."""
+        return items_of(self.stream(question, config))
+
+    def cancel(self) -> None:
+        """End the call that is at work with its best answers so far. From any thread and from signal handlers."""
+        call = self._turn.holder
+        if call is not None:
+            call.cancel()
+
+    def close(self) -> None:
+        """Cancel what is at work, refuse further calls and close the proposer. Idempotent."""
+        self._turn.close()
+        self.proposer.close()
+
+    def __enter__(self) -> Solver:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(
+        self, questions: Iterable[str], config: SolverConfig | None, *, follow_steps: bool, raises: bool = False
+    ) -> Call[SolverEvent]:
+        self._turn.require_open()
+        config = self.config if config is None else config
+        if config.prompt_template is not None:
+            raise ValueError(_TEMPLATE)
+        engine = self.proposer.engine
+        num_rows = max(engine.stats().num_rows_target, 1)
+        loop = SearchLoop(engine, num_rows=num_rows, max_open=config.max_open, follow_steps=follow_steps)
+        return Call(self._turn, self._events(questions, config, loop, raises=raises), loop)
+
+    def _events(
+        self, questions: Iterable[str], config: SolverConfig, loop: SearchLoop, *, raises: bool
+    ) -> Generator[SolverEvent, None, None]:
+        asking = Asking(
+            self.proposer,
+            config,
+            extract=self._extract,
+            same=self._same,
+            settings={"proposer": _summary(self.proposer), "engine": self._engine_options},
+            versions=_versions(),
+        )
+        with closing(loop.run(asking.requests(questions))) as events:
+            for event in events:
+                if isinstance(event, QuestionFailed):
+                    asking.fail(event.question, event.error)
+                elif isinstance(event, QuestionFinished):
+                    yield asking.solved(event.result)
+                else:
+                    yield event
+                yield from asking.take_failed(raises=raises)
+        yield from asking.take_failed(raises=raises)
+
+    def _in_order(self, events: Call[SolverEvent]) -> Iterator[Solution]:
+        waiting: dict[int, Solution] = {}
+        next_question = 0
+        with events:
+            for event in events:
+                if isinstance(event, Solved):
+                    waiting[event.question] = event.solution
+                while next_question in waiting:
+                    yield waiting.pop(next_question)
+                    next_question += 1
+        for question in sorted(waiting):
+            yield waiting[question]
+
+
+def _refuse_verifier(verifier: object) -> None:
+    if verifier is not None:
+        raise VerifierError(
+            f"verifier is {verifier!r}, but this version reads no verifier; leave it out: the traces vote, or choose "
+            "by a scorer (strategy 'best-of-n')"
+        )
+
+
+def _summary(proposer: Proposer) -> dict[str, object]:
+    """What the model is, without its long texts."""
+    return {name: value for name, value in proposer.info.to_dict().items() if name not in ("chat_template", "arts")}
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("arts-lite", "llama-cpp-python"):
+        with suppress(metadata.PackageNotFoundError):  # a checkout that is not installed; another proposer
+            versions[package] = metadata.version(package)
+    return versions
