@@ -71,8 +71,10 @@ def _int(header: GGUFHeader, key: str, default: int) -> int:
     return value if type(value) is int else default
 
 
-def plan_cache(header: GGUFHeader, num_params: int, config: EngineConfig) -> CachePlan:
+def plan_cache(header: GGUFHeader, num_params: int, config: EngineConfig, *, pins_cells: bool = False) -> CachePlan:
     """Plan one context. Warns where it must shrink a default or a trace may outgrow the model's training.
+
+    `pins_cells`: branches take two sequence ids each, as those of sliding-window models do.
 
     Raises:
         ValueError: `ctx_size` is beyond what llama.cpp can address, or larger than `num_cells`.
@@ -88,7 +90,7 @@ def plan_cache(header: GGUFHeader, num_params: int, config: EngineConfig) -> Cac
         ctx_size=ctx_size,
         num_cells=num_cells,
         num_bytes_per_cell=per_cell,
-        max_rows=choose_max_rows(config),
+        max_rows=min(choose_max_rows(config), config.num_sequences // (2 if pins_cells else 1)),
         threads=threads,
         prefill_threads=config.prefill_threads or threads,
     )
@@ -181,7 +183,7 @@ def offloaded_share(header: GGUFHeader, config: EngineConfig) -> float:
 
 
 def choose_max_rows(config: EngineConfig) -> int:
-    """Choose how many branches one decode call advances: 64 on a GPU, 48 on a CPU, never more than sequences.
+    """Choose how many branches one decode call advances: 64 on a GPU, 48 on a CPU.
 
     48 on the CPU: rows come in tiles of 16, of 16, 32, 48 and 63 rows, 48 cost least each (benchmarks/RESULTS.md).
 
@@ -198,4 +200,4 @@ def choose_max_rows(config: EngineConfig) -> int:
             stacklevel=5,
         )
         rows = MAX_CPU_ROWS
-    return min(rows, config.num_sequences)
+    return rows

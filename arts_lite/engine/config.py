@@ -107,7 +107,7 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         self._coerce()
-        _whole("ctx_size", self.ctx_size, 1, 2**31 - 1)
+        _whole("ctx_size", self.ctx_size, 2, 2**31 - 1)
         _whole("num_cells", self.num_cells, 1, 2**31 - 1)
         _whole("num_traces", self.num_traces, 1, 2**31 - 1)
         _whole("gpu_layers", self.gpu_layers, -1, 2**31 - 1)

@@ -74,7 +74,8 @@ class Engine:
         """
         self.model = model
         self.config = config
-        self.plan: CachePlan = plan_cache(model.header, model.num_params, config)
+        pins_cells = model.sliding_window > 0
+        self.plan: CachePlan = plan_cache(model.header, model.num_params, config, pins_cells=pins_cells)
         context = make_context(model, config, self.plan)
         model.retain()
         log.acquire(config.verbose)
@@ -87,7 +88,7 @@ class Engine:
                 num_threads=self.plan.threads,
                 num_sequences=config.num_sequences,
                 pads_rows=config.pads_rows,
-                pins_cells=model.sliding_window > 0,
+                pins_cells=pins_cells,
             )
         except BaseException:
             _free(None, context, model, config.verbose)

@@ -56,7 +56,7 @@ public:
     void close(BranchId branch);
 
     // Decodes until there is an event; `poll` is called between decode calls and interrupts by returning true.
-    // max_seconds < 0: no limit. Empty if nothing is running.
+    // max_seconds < 0: no limit; looked at after each decode call, so that 0 decodes once. Empty if nothing is running.
     std::vector<Event> advance(double max_seconds, const std::function<bool()> & poll);
     void interrupt() { is_interrupted_.store(true); }
 
@@ -128,6 +128,7 @@ private:
     void enqueue(Run * run);
     void leave_loop(Run * run);
     bool must_stop();
+    bool is_late() const;
 
     LlamaApi api_;
     llama_context * context_; // not owned

@@ -29,14 +29,16 @@ std::vector<Event> Engine::advance(double max_seconds, const std::function<bool(
     poll_ = &poll;
     try {
         while (events_.empty() && !(lanes_.empty() && waiting_.empty())) {
-            if (must_stop()) {
+            if (!must_stop()) {
+                fill_lanes();
+                if (events_.empty() && !lanes_.empty()) {
+                    decode_lanes();
+                }
+            }
+            // Time is looked at after a decode, so that even a call without any gets the work one step further.
+            if (events_.empty() && (must_stop() || is_late())) {
                 is_interrupted_.store(false);
                 events_.push_back({EventKind::Interrupted});
-                break;
-            }
-            fill_lanes();
-            if (events_.empty() && !lanes_.empty()) {
-                decode_lanes();
             }
         }
     } catch (...) {
@@ -50,8 +52,10 @@ std::vector<Event> Engine::advance(double max_seconds, const std::function<bool(
 }
 
 bool Engine::must_stop() {
-    return is_interrupted_.load() || (has_deadline_ && Clock::now() >= deadline_) || (poll_ != nullptr && *poll_ && (*poll_)());
+    return is_interrupted_.load() || (poll_ != nullptr && *poll_ && (*poll_)());
 }
+
+bool Engine::is_late() const { return has_deadline_ && Clock::now() >= deadline_; }
 
 // Of the runs that wait: one whose prefix is in the cache before one whose is not, then the oldest branch, so that traces
 // are finished, and their cells freed, before others are begun.
@@ -246,7 +250,7 @@ void Engine::prefill(std::vector<Prefill> & prefills) {
                 rows.push_back(run);
                 if (rows.size() == static_cast<std::size_t>(options_.max_prefill_rows)) {
                     flush();
-                    is_stopped = must_stop();
+                    is_stopped = must_stop() || is_late();
                 }
             }
         }

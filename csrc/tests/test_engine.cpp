@@ -261,6 +261,23 @@ TEST_CASE("rows are added where that is faster, and change nothing but the time"
     }
 }
 
+TEST_CASE("without time a call still decodes once; after an interrupt it does not") {
+    Setup setup;
+    const BranchId branch = setup.open(0);
+    setup.engine.run(branch, false);
+    auto events = setup.engine.advance(0, {});
+    REQUIRE(events.size() == 1);
+    CHECK(events[0].kind == EventKind::Interrupted);
+    CHECK(setup.engine.num_tokens(branch) == static_cast<std::int32_t>(prompt.size()) + 1);
+    setup.engine.interrupt();
+    events = setup.engine.advance(-1, {});
+    REQUIRE(events.size() == 1);
+    CHECK(events[0].kind == EventKind::Interrupted);
+    CHECK(setup.engine.num_tokens(branch) == static_cast<std::int32_t>(prompt.size()) + 1);
+    setup.finish();
+    CHECK(setup.engine.tokens(branch) == setup.alone(0, 30));
+}
+
 TEST_CASE("wrong calls throw, and the engine works afterwards") {
     Setup setup;
     const auto code_of = [](const auto & call) {
