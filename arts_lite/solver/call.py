@@ -70,13 +70,21 @@ class Turn:
         self._lock.release()
 
     def close(self) -> None:
-        """End the call whose turn it is with what it has, refuse all others, and return when nobody is left."""
+        """End the call whose turn it is with what it has, refuse all others, and return when nobody is left.
+
+        Raises RuntimeError: called in the middle of the search itself, by a signal handler or a callable of the user's.
+        """
         self.is_closed = True
         while not self._lock.acquire(timeout=_POLL_S):
             call = self.holder
-            if call is not None:
-                call.cancel()
-                call.try_close()
+            if call is None:
+                continue
+            call.cancel()
+            if not call.try_close() and self._thread == threading.get_ident():
+                raise RuntimeError(
+                    "the solver cannot be closed from inside its own search, which has been cancelled now; call "
+                    "cancel() there, and close() when the search has returned"
+                )
         self._lock.release()
 
 
@@ -130,10 +138,11 @@ class Call(Generic[T]):
             if self._has_turn:
                 self._turn.give_back()
 
-    def try_close(self) -> None:
-        """Close if no thread is working on the call right now."""
+    def try_close(self) -> bool:
+        """Close if no thread is working on the call right now; says whether it is closed."""
         with suppress(ValueError):  # a generator at work cannot be closed; once cancelled it ends by itself
             self.close()
+        return self._is_over
 
     def __enter__(self) -> Call[T]:
         return self

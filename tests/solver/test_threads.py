@@ -77,6 +77,22 @@ def test_close_from_another_thread_ends_a_stream_that_nobody_goes_on_with() -> N
     assert not branches_of(one)
 
 
+def test_closing_from_inside_a_search_is_an_error_not_a_deadlock() -> None:
+    refused: list[str] = []
+
+    def close() -> None:
+        if not refused:
+            try:
+                one.close()
+            except RuntimeError as error:
+                refused.append(str(error))
+
+    one = solver(FakeEngine(endless, on_decode=close))
+    assert one.solve("q").stopped_by is StopReason.INTERRUPTED
+    assert "cannot be closed from inside its own search" in refused[0]
+    one.close()
+
+
 def test_a_thread_waits_for_a_stream_of_another_thread() -> None:
     one = solver()
     stream = one.stream("first")
