@@ -1,0 +1,109 @@
+"""A fork is exact: the same logits, to the last bit, as a cache that was never longer. (At equal batch shapes.)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from raw_llama import raw_context
+
+from arts_lite import _core
+from arts_lite.engine import Engine, EngineConfig, Model
+from arts_lite.types import BranchId, SamplingParams, StepRules
+
+GREEDY = SamplingParams(temperature=0.0, banned_tokens=(257,))
+NO_STEPS = StepRules(delimiters=())
+PROMPT = list(b"the quick brown fox jumps over the lazy dog. 1+2=")
+CONFIG = EngineConfig(threads=1, ctx_size=512, num_cells=1024, pads_rows=False)
+
+
+def generate(engine: Engine, num_tokens: int, prompt: list[int] = PROMPT) -> BranchId:
+    branch = engine.open(prompt, sampling=GREEDY, rules=NO_STEPS, seed=0, stream=0, max_tokens=num_tokens)
+    finish(engine, branch)
+    return branch
+
+
+def finish(engine: Engine, branch: BranchId) -> None:
+    engine.run(branch)
+    while engine.advance():
+        pass
+
+
+@pytest.fixture(params=["qwen2", "swa", "spm"])
+def engine(request: pytest.FixtureRequest, tiny_model_path: Path, tiny_swa_path: Path, tiny_spm_path: Path) -> Engine:
+    path = {"qwen2": tiny_model_path, "swa": tiny_swa_path, "spm": tiny_spm_path}[request.param]
+    engine = Engine.from_gguf(path, CONFIG)
+    request.addfinalizer(engine.shutdown)
+    return engine
+
+
+@pytest.mark.parametrize(
+    "position", [1, len(PROMPT) - 1, len(PROMPT), len(PROMPT) + 1, len(PROMPT) + 17, len(PROMPT) + 39]
+)
+def test_a_fork_continues_as_a_truncated_branch_does(engine: Engine, position: int) -> None:
+    original = generate(engine, 40)
+    forked = engine.fork(original, position)
+    finish(engine, forked)
+    cut = generate(engine, 40)
+    engine.truncate(cut, position)
+    finish(engine, cut)
+    np.testing.assert_array_equal(engine.tokens(forked), engine.tokens(cut))
+    for ours, theirs in zip(engine.log_probs(forked), engine.log_probs(cut), strict=True):
+        np.testing.assert_array_equal(ours[-39:], theirs[-39:])
+    engine.check()
+
+
+def test_a_fork_in_the_generated_part_repeats_its_parent_to_the_last_bit(engine: Engine) -> None:
+    parent = generate(engine, 60)
+    for position in range(len(PROMPT) + 1, len(PROMPT) + 60, 7):
+        child = engine.fork(parent, position)
+        finish(engine, child)
+        np.testing.assert_array_equal(engine.tokens(child), engine.tokens(parent))
+        np.testing.assert_array_equal(engine.log_probs(child)[0], engine.log_probs(parent)[0])
+        engine.close(child)
+    engine.check()
+
+
+def test_forks_of_forks_are_exact_while_the_parents_go_on(engine: Engine) -> None:
+    reference = generate(engine, 50)
+    chain = [engine.open(PROMPT, sampling=GREEDY, rules=NO_STEPS, seed=0, stream=0, max_tokens=50)]
+    for depth in range(1, 5):
+        engine.run(chain[-1])
+        while engine.advance():
+            pass
+        chain.append(engine.fork(chain[-1], len(PROMPT) + 10 * depth))
+    finish(engine, chain[-1])
+    np.testing.assert_array_equal(engine.tokens(chain[-1]), engine.tokens(reference))
+    np.testing.assert_array_equal(engine.log_probs(chain[-1])[0], engine.log_probs(reference)[0])
+
+
+def test_a_lone_branch_has_llama_cpp_s_own_logits(tiny_model: Model, make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(ctx_size=512, num_cells=1024, pads_rows=False)
+    branch = generate(engine, 40)
+    tokens, (log_probs, _) = engine.tokens(branch).tolist(), engine.log_probs(branch)
+    with raw_context(tiny_model, CONFIG) as raw:
+        row = raw.prefill(PROMPT)
+        for index, token in enumerate(tokens[len(PROMPT) :]):
+            assert np.float32(_core.log_probabilities(row)[token]) == log_probs[index]
+            row = raw.decode([(token, len(PROMPT) + index, 0)])[0]
+
+
+def test_a_forked_branch_has_the_logits_of_llama_cpp_s_own_fork(
+    tiny_model: Model, make_engine: Callable[..., Engine]
+) -> None:
+    engine = make_engine(ctx_size=512, num_cells=1024, pads_rows=False)
+    parent = generate(engine, 30)
+    child = engine.fork(parent, len(PROMPT) + 10)
+    finish(engine, child)
+    tokens, (log_probs, _) = engine.tokens(child).tolist(), engine.log_probs(child)
+    with raw_context(tiny_model, CONFIG) as raw:
+        raw.prefill(PROMPT)
+        for position in range(len(PROMPT), len(PROMPT) + 30):
+            raw.decode([(tokens[position], position, 0)])
+        raw.fork(0, 1, len(PROMPT) + 10)
+        for position in range(len(PROMPT) + 10, len(PROMPT) + 29):
+            row = raw.decode([(tokens[position], position, 1)])[0]
+            index = position + 1 - len(PROMPT)
+            assert np.float32(_core.log_probabilities(row)[tokens[position + 1]]) == log_probs[index]
