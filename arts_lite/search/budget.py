@@ -12,7 +12,7 @@ class Budget:
     Attributes:
         tokens: tokens generated in all branches together, prompts not counted, >= 1.
         seconds: time since the question was opened, > 0.
-        nodes: nodes of the tree, the root (the prompt) included, >= 2.
+        nodes: the root (the prompt) and every step drawn, >= 2; what two branches draw alike counts twice.
 
     Raises:
         ValueError: a bound is outside its range.

@@ -109,6 +109,7 @@ class LiveBranches:
         self.read_steps(branch)
         handle = self._handle(branch)
         branch.text = self._text(handle)
+        branch.tokens = self._engine.tokens(handle)[self._tree.num_prompt_tokens :]
         branch.log_probs, branch.sampling_log_probs = self._engine.log_probs(handle)
         start = self._end_of_steps(branch)
         if branch.num_own_tokens == 0 or start == branch.length:
@@ -116,9 +117,9 @@ class LiveBranches:
         text = self._text(handle, start)
         if text.strip() or branch.num_own_steps == 0:
             self._tree.add_step(branch, Step(start, branch.length, text))
-        else:  # nothing visible: it belongs to the step before
-            last = branch.steps[-1]
-            branch.steps[-1] = Step(last.start, branch.length, last.text + text)
+        else:  # nothing visible: it belongs to the step before, whose end a stop string may have swallowed
+            start = branch.steps[-1].start
+            branch.steps[-1] = Step(start, branch.length, self._text(handle, start))
 
     def _end_of_steps(self, branch: Branch) -> int:
         return branch.steps[-1].end if branch.steps else self._tree.num_prompt_tokens

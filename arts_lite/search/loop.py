@@ -165,8 +165,8 @@ class SearchLoop:
 
     def _tell_progress(self) -> None:
         now = self._clock()
-        if now - self._told_s < self._tick_s:
-            return
+        if not self._searches or now - self._told_s < self._tick_s:
+            return  # the end of the last question is the last word
         self._told_s = now
         num_running = sum(search.num_running for search in self._searches)
         num_decoded = self._num_decoded_before + sum(search.num_tokens_decoded for search in self._searches)

@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from arts_lite.search import Branch, BranchState, Candidate, SearchEvent, SearchResult, SearchTree
+from arts_lite.search import Branch, BranchState, Candidate, SearchEvent, SearchResult
+from arts_lite.solver.trees import tree_of_search
+from arts_lite.tree import Tree
 from arts_lite.types import StopReason
 
 
@@ -69,7 +71,7 @@ class Solution:
         candidates: all answers, the chosen one first, then by count and score.
         traces: in order of opening, unfinished ones included.
         num_traces: how many.
-        num_nodes: of the tree: distinct prefixes that end at a step's end, the prompt included.
+        num_nodes: of `tree`, the root (the prompt) included; identical steps at one node are one node.
         num_tokens_decoded: tokens that the engine decoded; those shared by branches count once.
         num_tokens_shared: tokens that branches took from others' prefixes instead.
         tokens_per_second: decoded tokens by time; in `solve_many` questions share the time.
@@ -77,7 +79,7 @@ class Solution:
         settings: what was asked for and what came of the defaults; JSON-ready.
         versions: of the packages involved.
         error: why the question failed (`solve_many` only; `solve` raises it).
-        tree: the search's own record, for tree files and pictures; None where the question failed.
+        tree: everything that was generated, for trace files and pictures; None where nothing was.
     """
 
     question: str
@@ -97,7 +99,7 @@ class Solution:
     settings: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     error: Exception | None = None
-    tree: SearchTree | None = field(default=None, repr=False, compare=False)
+    tree: Tree | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self, *, with_traces: bool = False) -> dict[str, object]:
         """Plain data, for JSON; numbers that are not finite become None."""
@@ -141,8 +143,9 @@ def solution_of(
     question: str, result: SearchResult, *, settings: Mapping[str, object], versions: Mapping[str, str]
 ) -> Solution:
     """Turn a search's result into a solution."""
-    decision, tree = result.decision, result.tree
-    shown = None if decision.branch is None else tree.branches[decision.branch]
+    decision, record = result.decision, result.tree
+    shown = None if decision.branch is None else record.branches[decision.branch]
+    tree = tree_of_search(question, result, settings=settings, versions=versions)
     return Solution(
         question,
         answer=decision.answer,
@@ -151,11 +154,11 @@ def solution_of(
         votes=decision.votes,
         stopped_by=result.stopped_by,
         candidates=decision.candidates,
-        traces=tuple(_trace(branch) for branch in tree.branches),
-        num_traces=len(tree.branches),
+        traces=tuple(_trace(branch) for branch in record.branches),
+        num_traces=len(record.branches),
         num_nodes=tree.num_nodes,
         num_tokens_decoded=result.num_tokens_decoded,
-        num_tokens_shared=tree.num_tokens_shared,
+        num_tokens_shared=record.num_tokens_shared,
         tokens_per_second=result.num_tokens_decoded / result.seconds if result.seconds > 0 else 0.0,
         seconds=result.seconds,
         settings=settings,

@@ -204,12 +204,13 @@ def test_steps_can_be_followed_though_the_strategy_does_not_ask() -> None:
 
 def test_progress_counts_all_questions() -> None:
     engine = FakeEngine(rambling(6), seconds_per_decode=0.1)
-    events = events_of(engine, [request(question=number, n=8) for number in range(6)], tick_s=1.0)
+    events = events_of(engine, [request(question=number, n=8) for number in range(6)], tick_s=0.5)
     progress = [event for event in events if isinstance(event, Progress)]
     assert len(progress) >= 3
+    assert isinstance(events[-1], QuestionFinished)
     for before, after in itertools.pairwise(progress):
         assert after.num_tokens_decoded > before.num_tokens_decoded
-        assert after.seconds >= before.seconds + 1.0 - 1e-6
+        assert after.seconds >= before.seconds + 0.5 - 1e-6
         assert after.num_finished >= before.num_finished
     assert progress[-1].num_tokens_decoded < engine.stats().num_tokens_decoded
     assert all(event.num_running >= 1 and event.num_open >= 1 for event in progress)
@@ -228,3 +229,10 @@ def test_a_loop_without_room_for_a_question_is_refused() -> None:
 def test_a_budget_that_allows_nothing_is_refused(bounds: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="budget of"):
         Budget(**bounds)
+
+
+def test_the_end_of_the_last_question_is_the_last_event() -> None:
+    engine = FakeEngine(rambling(3), seconds_per_decode=1.0)  # progress is told after every decode call
+    events = events_of(engine, [request(n=2)], tick_s=0.5)
+    assert sum(isinstance(event, Progress) for event in events) >= 2
+    assert isinstance(events[-1], QuestionFinished)

@@ -85,6 +85,16 @@ def test_stop_strings_and_delimiters_are_honoured() -> None:
     assert result.decision.answer == "3"
 
 
+@pytest.mark.parametrize("strategy", ["vote", "sdf"])
+def test_a_stop_string_that_begins_with_a_delimiter_leaves_no_step_behind(strategy: str) -> None:
+    engine = FakeEngine(scripted({"one\n\n=3\n\nQ: more": 1.0}))
+    result = search(engine, strategy, n=1, fork_prob=1.0, rules=StepRules(stop_strings=("\n\nQ:",)))
+    branch = result.tree.branches[0]
+    assert [step.text for step in branch.steps] == ["one\n\n", "=3"]
+    assert branch.text == "one\n\n=3"
+    assert len(result.tree.branches) == (2 if strategy == "sdf" else 1)
+
+
 def test_one_trace_is_enough_for_a_vote() -> None:
     result = search(FakeEngine(scripted(THREE_WAYS)), "vote", n=1)
     assert (result.decision.votes, result.stopped_by) == (1, StopReason.COMPLETE)

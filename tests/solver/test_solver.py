@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from fakes.engine import FakeEngine
 from fakes.models import by_prompt, endless, rambling, scripted
 from fakes.proposer import FakeProposer
 
-from arts_lite.errors import BranchClosedError, ContextOverflowError, DecodeError, VerifierError
+from arts_lite.errors import BranchClosedError, DecodeError
 from arts_lite.search import BranchState
 from arts_lite.search.events import QuestionStarted, StepEnded, TraceEnded
 from arts_lite.solver import Solution, Solved, Solver, SolverConfig
@@ -80,52 +79,6 @@ def test_traces_tell_their_place_in_the_tree() -> None:
     assert all(trace.fork_position is None for trace in traces if trace.parent is None)
 
 
-@pytest.mark.parametrize("question", ["", "  \n\t"])
-def test_a_blank_question_is_refused(question: str) -> None:
-    with solver() as one:
-        with pytest.raises(ValueError, match="question is blank"):
-            one.solve(question)
-        assert one.solve("How many?").answer is not None
-
-
-def test_a_prompt_beyond_the_context_is_refused_before_anything_is_decoded() -> None:
-    with solver(FakeEngine(MODEL, context_size=50)) as one:
-        with pytest.raises(ContextOverflowError, match="60 tokens"):
-            one.solve("x" * 60)
-        with pytest.raises(ContextOverflowError):
-            list(one.stream("x" * 60))
-        assert engine_of(one).num_opened == 0
-        assert one.solve("short").answer is not None
-
-
-def test_a_question_that_is_no_text_is_refused() -> None:
-    with solver() as one, pytest.raises(TypeError, match="question 1 is 7, but must be a text"):
-        list(one.solve_many(["a", 7]))  # type: ignore[list-item]
-
-
-def test_one_text_is_not_taken_for_many_questions() -> None:
-    with solver() as one, pytest.raises(TypeError, match="several questions, not one text"):
-        one.solve_many("How many?")
-
-
-def test_many_questions_come_back_in_order_the_bad_ones_with_their_error() -> None:
-    questions = ["one", " ", "two", "x" * 60, "three", ""]
-    with solver(FakeEngine(rambling(3), context_size=50)) as one:
-        solutions = list(one.solve_many(questions))
-    assert [solution.question for solution in solutions] == questions
-    assert [type(solution.error) for solution in solutions] == [
-        *[type(None), ValueError, type(None), ContextOverflowError, type(None), ValueError]
-    ]
-    assert solutions[3].to_dict()["error"] == {"type": "ContextOverflowError", "message": str(solutions[3].error)}
-    assert all(solution.num_traces == 8 for solution in solutions if solution.error is None)
-
-
-def test_questions_that_all_fail_lose_nothing() -> None:
-    with solver() as one:
-        assert [type(solution.error) for solution in one.solve_many(["", " "])] == [ValueError, ValueError]
-        assert list(one.solve_many([])) == []
-
-
 def test_order_is_kept_though_later_questions_finish_first() -> None:
     model = by_prompt({"slow": scripted({"x" * 90 + "=1": 1.0}), "fast": scripted({"=2": 1.0})})
     with solver(FakeEngine(model, max_rows=64), n=2) as one:
@@ -182,7 +135,7 @@ def test_the_users_sampling_rules_and_system_prompt_reach_the_engine() -> None:
         solution = one.solve("q", greedy)
         assert len({trace.text for trace in solution.traces}) == 1
         assert solution.tree is not None
-        assert solution.tree.num_prompt_tokens == len("be briefq")
+        assert solution.tree.origin.num_prompt_tokens == len("be briefq")
         cut = one.solve("q", SolverConfig(n=1, rules=StepRules(delimiters=("a",))))
         assert all(step.count("a") <= 1 for step in cut.traces[0].steps)
 
@@ -282,21 +235,6 @@ def test_closing_in_the_middle_of_a_stream_ends_the_stream() -> None:
     assert list(stream) == []
     assert isinstance(one.proposer, FakeProposer)
     assert one.proposer.is_closed
-
-
-def test_a_verifier_is_refused_with_the_remedy() -> None:
-    with pytest.raises(VerifierError, match="this version reads no verifier; leave it out"):
-        Solver(FakeProposer(), "verifier.gguf")  # type: ignore[arg-type]
-    with pytest.raises(VerifierError, match=r"verifier is 'v\.gguf'"):
-        Solver.from_gguf("p.gguf", "v.gguf")
-
-
-def test_a_prompt_template_belongs_to_the_proposer() -> None:
-    template = SolverConfig(prompt_template=Path("t.txt"))
-    with pytest.raises(ValueError, match=r"read by Solver\.from_gguf only"):
-        Solver(FakeProposer(), config=template)
-    with solver() as one, pytest.raises(ValueError, match=r"read by Solver\.from_gguf only"):
-        one.solve("q", template)
 
 
 def test_a_thousand_calls_leave_nothing_behind() -> None:
