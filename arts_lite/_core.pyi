@@ -91,7 +91,7 @@ class Stats:
     num_sequences: int
     num_branches: int
     num_rows_target: int
-    """How many branches one decode call advances at most."""
+    """How many branches the loop would run at once now, from what it has measured so far."""
 
 @final
 class Engine:
@@ -110,14 +110,14 @@ class Engine:
         max_prefill_rows: int,
         num_threads: int,
         num_sequences: int = 256,
-        pads_rows: bool = True,
+        tunes_rows: bool = True,
         pins_cells: bool = False,
     ) -> None:
         """Adopt a llama_context made with kv_unified=True, swa_full=True, n_seq_max=num_sequences.
 
-        max_rows: branches advanced by one decode call; max_prefill_rows: prompt tokens in one decode call, <= n_batch;
-        num_threads: for sampling rows in parallel; pads_rows: lengthen a batch where the loop has
-        measured that this makes it faster;
+        max_rows: branches advanced by one decode call at most (the loop measures which number is fast); max_prefill_rows: prompt tokens in one decode call, <= n_batch;
+        num_threads: for sampling rows in parallel; tunes_rows: measure which
+        batch sizes are fast, and choose them (fewer rows, or padding);
         pins_cells: needed for sliding-window models (llama.cpp recycles cells that only one sequence holds once the
         window has passed them, even in a full-size cache); halves the number of sequences.
         """

@@ -85,7 +85,7 @@ def main() -> None:
         chosen.branches, chosen.tokens, chosen.repeats = chosen.branches[:3], 8, 2
     rows: list[dict[str, Any]] = []
     config = EngineConfig(
-        threads=chosen.threads, gpu_layers=chosen.gpu_layers, ctx_size=1024, num_cells=16384, pads_rows=False
+        threads=chosen.threads, gpu_layers=chosen.gpu_layers, ctx_size=1024, num_cells=16384, tunes_rows=False
     )
     with Engine.from_gguf(chosen.model, config) as engine:
         for num_branches in chosen.branches:

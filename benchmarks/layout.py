@@ -113,7 +113,7 @@ def main() -> None:
                     threads = engine.plan.threads
                 measures = {"engine": lambda c=config, t=tree: unified_rate(model, c, t, 1)}
                 for fixed in chosen.rows:
-                    held = dataclasses.replace(config, max_rows=fixed, pads_rows=False)
+                    held = dataclasses.replace(config, max_rows=fixed, tunes_rows=False)
                     measures[f"rows={fixed}"] = lambda c=held, t=tree: unified_rate(model, c, t, 1)
                 if not chosen.no_split:
                     measures["split"] = lambda t=tree, n=threads: split_rate(model, n, t)

@@ -75,7 +75,7 @@ class EngineConfig:
         max_rows: branches that one decode call advances; default by backend and model. On the CPU with flash attention
             at most 63.
         max_prefill_rows: prompt tokens in one decode call, >= 256.
-        pads_rows: lengthen a batch where the loop has measured that this makes it faster.
+        tunes_rows: let the loop measure which batch sizes are fast, and run fewer branches or pad a batch accordingly.
         num_sequences: sequence ids, 2 to 256.
         verbose: let llama.cpp's log through.
 
@@ -101,7 +101,7 @@ class EngineConfig:
     use_mlock: bool = False
     max_rows: int | None = None
     max_prefill_rows: int = 512
-    pads_rows: bool = True
+    tunes_rows: bool = True
     num_sequences: int = NUM_SEQUENCES
     verbose: bool = False
 

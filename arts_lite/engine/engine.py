@@ -87,7 +87,7 @@ class Engine:
                 max_prefill_rows=llama.llama_n_batch(context),
                 num_threads=self.plan.threads,
                 num_sequences=config.num_sequences,
-                pads_rows=config.pads_rows,
+                tunes_rows=config.tunes_rows,
                 pins_cells=pins_cells,
             )
         except BaseException:

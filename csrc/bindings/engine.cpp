@@ -10,7 +10,7 @@ namespace {
 using Unlocked = py::call_guard<py::gil_scoped_release>;
 
 std::unique_ptr<Engine> make_engine(std::uintptr_t context, std::int32_t max_trace_tokens, std::int32_t max_rows, std::int32_t max_prefill_rows,
-                                    std::int32_t num_threads, std::int32_t num_sequences, bool pads_rows,
+                                    std::int32_t num_threads, std::int32_t num_sequences, bool tunes_rows,
                                     bool pins_cells) {
     if (context == 0) {
         fail(ErrorCode::InvalidArgument, "the context is NULL; creating it failed");
@@ -24,7 +24,7 @@ std::unique_ptr<Engine> make_engine(std::uintptr_t context, std::int32_t max_tra
     options.max_prefill_rows = max_prefill_rows;
     options.num_threads = num_threads;
     options.num_sequences = num_sequences;
-    options.pads_rows = pads_rows;
+    options.tunes_rows = tunes_rows;
     options.pins_cells = pins_cells;
     return std::make_unique<Engine>(bound_api(), reinterpret_cast<llama_context *>(context), std::move(options));
 }
@@ -110,7 +110,7 @@ void bind_engine(py::module_ & m) {
     py::class_<Engine>(m, "Engine", py::is_final())
         .def(py::init(&make_engine), py::arg("context"), py::kw_only(), py::arg("max_trace_tokens"), py::arg("max_rows"),
              py::arg("max_prefill_rows"), py::arg("num_threads"), py::arg("num_sequences") = 256,
-             py::arg("pads_rows") = true, py::arg("pins_cells") = false)
+             py::arg("tunes_rows") = true, py::arg("pins_cells") = false)
         .def("open", &open, py::arg("tokens"), py::arg("sampling"), py::arg("rules"), py::arg("seed"), py::arg("stream"),
              py::arg("max_tokens"), py::arg("owner"))
         .def("fork", &Engine::fork, Unlocked(), py::arg("branch"), py::arg("position"))

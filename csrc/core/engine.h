@@ -31,7 +31,7 @@ struct EngineOptions {
     std::int32_t num_threads = 1;
     std::int32_t num_sequences = 256;
     bool pins_cells = false;
-    bool pads_rows = true; // add rows to a decode where that was seen to make it faster
+    bool tunes_rows = true; // measure which batch sizes are fast, and choose them
 };
 
 struct Stats {
@@ -107,7 +107,8 @@ private:
 
     // engine_loop.cpp
     void fill_lanes();
-    Run * next_waiting() const;
+    std::size_t choose_rows();
+    std::pair<Run *, bool> next_waiting() const;
     bool is_blocked(Run * run) const;
     bool admit(Run * run, std::vector<Prefill> & prefills, std::size_t & num_pending);
     bool make_room(std::size_t num_cells, bool is_alone);
@@ -154,6 +155,7 @@ private:
     Batch batch_;
     std::vector<SampleTask> tasks_;
     Stats stats_;
+    double mean_trace_tokens_ = 192; // of the traces that ended; what an unfinished one may still become
     std::uint64_t clock_ = 0; // for last_used
     Clock::time_point deadline_;
     bool has_deadline_ = false;

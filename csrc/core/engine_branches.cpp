@@ -253,6 +253,7 @@ void Engine::end(Branch & branch, StopReason reason) {
     while (reason == StopReason::StopString && !boundaries.empty() && num_text_bytes(branch, boundaries.back()) >= branch.text_end) {
         boundaries.pop_back();
     }
+    mean_trace_tokens_ += 0.1 * (branch.length() - branch.num_prompt - mean_trace_tokens_);
     events_.push_back({EventKind::TraceEnded, branch.id, branch.length(), reason});
 }
 

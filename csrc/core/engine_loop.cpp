@@ -58,8 +58,8 @@ bool Engine::must_stop() {
 bool Engine::is_late() const { return has_deadline_ && Clock::now() >= deadline_; }
 
 // Of the runs that wait: one whose prefix is in the cache before one whose is not, then the oldest branch, so that traces
-// are finished, and their cells freed, before others are begun.
-Run * Engine::next_waiting() const {
+// are finished, and their cells freed, before others are begun. The second says whether it is new: not yet begun here.
+std::pair<Run *, bool> Engine::next_waiting() const {
     Run * best = nullptr;
     std::pair<int, BranchId> best_key;
     for (Run * run : waiting_) {
@@ -73,17 +73,34 @@ Run * Engine::next_waiting() const {
             best_key = key;
         }
     }
-    return best;
+    return {best, best_key.first == 1};
+}
+
+// How many branches to run at once, as far as the loop is free to choose: with new ones.
+std::size_t Engine::choose_rows() {
+    if (!options_.tunes_rows) {
+        return tuner_.max_rows();
+    }
+    std::size_t own_cells = 0;
+    for (const Run * lane : lanes_) {
+        own_cells += lane->cells.size();
+    }
+    const std::size_t high_water = cache_->cells().high_water();
+    return tuner_.target(mean_trace_tokens_ / 2, static_cast<double>(high_water - std::min(high_water, own_cells)));
 }
 
 void Engine::fill_lanes() {
+    if (waiting_.empty()) {
+        return;
+    }
+    const std::size_t target = choose_rows();
     std::vector<Prefill> prefills;
     std::size_t num_pending = 0; // tokens of `prefills`
     deferred_.clear();
     try {
         while (lanes_.size() + prefills.size() < static_cast<std::size_t>(options_.max_rows)) {
-            Run * run = next_waiting();
-            if (run == nullptr) {
+            const auto [run, is_new] = next_waiting();
+            if (run == nullptr || (is_new && lanes_.size() + prefills.size() >= target)) {
                 break;
             }
             if (!has_uncached(*run)) {
@@ -297,10 +314,11 @@ void Engine::decode_lanes() {
         ++quotas_[lane->running.front()->owner].spent;
         (lane->num_ever_cached == lane->size() ? stats_.num_tokens_redecoded : stats_.num_tokens_decoded) += 1;
     }
-    const std::size_t num_wanted = options_.pads_rows ? tuner_.padded(lanes_.size()) : lanes_.size();
+    const std::size_t num_wanted = options_.tunes_rows ? tuner_.padded(lanes_.size(), cache_->cells().high_water()) : lanes_.size();
     stats_.num_rows_padding += static_cast<std::int64_t>(cache_->add_padding(batch_, num_wanted - lanes_.size()));
     const std::size_t num_rows = batch_.size();
-    tuner_.record(num_rows, decode(lanes_));
+    const double seconds = decode(lanes_);
+    tuner_.record(num_rows, cache_->cells().high_water(), seconds);
     sample_lanes();
 }
 

@@ -93,7 +93,6 @@ BranchState Engine::state(BranchId id) {
 Stats Engine::stats() {
     const std::lock_guard<std::mutex> lock(mutex_);
     Stats stats = stats_;
-    stats.num_rows_target = options_.max_rows;
     if (is_open_) {
         stats.num_forks = cache_->num_copies();
         stats.num_cells_used = static_cast<std::int64_t>(cache_->cells().num_used());
@@ -101,6 +100,7 @@ Stats Engine::stats() {
         stats.num_cells_capacity = static_cast<std::int64_t>(cache_->cells().capacity());
         stats.num_sequences = static_cast<std::int64_t>(cache_->num_sequences());
         stats.num_sequences_used = stats.num_sequences - static_cast<std::int64_t>(cache_->num_free_sequences());
+        stats.num_rows_target = static_cast<std::int64_t>(choose_rows());
         stats.num_branches = static_cast<std::int64_t>(branches_.size());
     }
     return stats;
