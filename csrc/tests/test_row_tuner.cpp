@@ -45,11 +45,18 @@ TEST_CASE("where cells cost little, as many branches run as may; where they cost
     CHECK(unknown.target(128, 100) == 16);
     RowTuner cheap(48); // a GPU: the base cost hardly depends on the rows
     feed(cheap, 10e-3, 0.05e-3, 1e-9, 16, 256);
+    CHECK(cheap.target(128, 100) == 24);
+    CHECK(cheap.target(128, 100) == 24); // one step at a time
+    feed(cheap, 10e-3, 0.05e-3, 1e-9, 24, 256);
+    CHECK(cheap.target(128, 100) == 32);
+    feed(cheap, 10e-3, 0.05e-3, 1e-9, 32, 256);
     CHECK(cheap.target(128, 100) == 48);
     RowTuner dear(48); // a 1 M model on one thread
     feed(dear, 30e-6, 50e-6, 10e-9, 16, 256);
     CHECK(dear.target(128, 100) <= 6);
-    CHECK(dear.target(2, 100) >= 12); // short branches keep few cells alive
+    RowTuner brief(48); // short branches keep few cells alive
+    feed(brief, 30e-6, 50e-6, 10e-9, 16, 256);
+    CHECK(brief.target(2, 100) >= 12);
 }
 
 TEST_CASE("the choice does not hop about for a gain that noise explains") {
