@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import weakref
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from arts_lite.types import BranchId, Event, EventKind, SamplingParams, StepRule
 
 _MAX_U64 = 2**64 - 1
 _MAX_I32 = 2**31 - 1
+_MAX_BIAS = 1e30
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,14 +299,24 @@ def core_sampling(params: SamplingParams, num_tokens: int) -> _core.SamplingPara
     if sum(amount == float("-inf") for amount in bias.values()) >= num_tokens:
         raise ValueError(f"all {num_tokens} tokens are banned; leave at least one")
     return _core.SamplingParams(
-        temperature=params.temperature,
+        temperature=_bounded(params.temperature) if params.temperature > 0 else 0.0,
         top_k=min(params.top_k, _MAX_I32),
         top_p=params.top_p,
         min_p=params.min_p,
-        repeat_penalty=params.repeat_penalty,
+        repeat_penalty=_bounded(params.repeat_penalty),
         repeat_last_n=min(params.repeat_last_n, _MAX_I32),
-        logit_bias=sorted(bias.items()),
+        logit_bias=sorted((token, _single(amount)) for token, amount in bias.items()),
     )
+
+
+def _bounded(factor: float) -> float:
+    """Keep a factor of logits where single precision still tells them apart; beyond, nothing changes any more."""
+    return max(1e-6, min(1e6, factor))
+
+
+def _single(amount: float) -> float:
+    """Keep a bias finite in the extension's single precision: an infinite one is no number in a softmax."""
+    return amount if amount == -math.inf else max(-_MAX_BIAS, min(_MAX_BIAS, amount))
 
 
 def core_rules(rules: StepRules) -> _core.StepRules:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from arts_lite.types import BranchId, SamplingParams, StepRules
 GREEDY = SamplingParams(temperature=0.0, banned_tokens=(257,))
 NO_STEPS = StepRules(delimiters=())
 PROMPT = list(b"the quick brown fox jumps over the lazy dog. 1+2=")
-CONFIG = EngineConfig(threads=1, ctx_size=512, num_cells=1024, pads_rows=False)
+CONFIG = EngineConfig(threads=1, ctx_size=512, num_cells=1024, tunes_rows=False)
 
 
 def generate(engine: Engine, num_tokens: int, prompt: list[int] = PROMPT) -> BranchId:
@@ -32,11 +32,12 @@ def finish(engine: Engine, branch: BranchId) -> None:
 
 
 @pytest.fixture(params=["qwen2", "swa", "spm"])
-def engine(request: pytest.FixtureRequest, tiny_model_path: Path, tiny_swa_path: Path, tiny_spm_path: Path) -> Engine:
+def engine(
+    request: pytest.FixtureRequest, tiny_model_path: Path, tiny_swa_path: Path, tiny_spm_path: Path
+) -> Iterator[Engine]:
     path = {"qwen2": tiny_model_path, "swa": tiny_swa_path, "spm": tiny_spm_path}[request.param]
-    engine = Engine.from_gguf(path, CONFIG)
-    request.addfinalizer(engine.shutdown)
-    return engine
+    with Engine.from_gguf(path, CONFIG) as engine:
+        yield engine
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_forks_of_forks_are_exact_while_the_parents_go_on(engine: Engine) -> Non
 
 
 def test_a_lone_branch_has_llama_cpp_s_own_logits(tiny_model: Model, make_engine: Callable[..., Engine]) -> None:
-    engine = make_engine(ctx_size=512, num_cells=1024, pads_rows=False)
+    engine = make_engine(ctx_size=512, num_cells=1024, tunes_rows=False)
     branch = generate(engine, 40)
     tokens, (log_probs, _) = engine.tokens(branch).tolist(), engine.log_probs(branch)
     with raw_context(tiny_model, CONFIG) as raw:
@@ -93,7 +94,7 @@ def test_a_lone_branch_has_llama_cpp_s_own_logits(tiny_model: Model, make_engine
 def test_a_forked_branch_has_the_logits_of_llama_cpp_s_own_fork(
     tiny_model: Model, make_engine: Callable[..., Engine]
 ) -> None:
-    engine = make_engine(ctx_size=512, num_cells=1024, pads_rows=False)
+    engine = make_engine(ctx_size=512, num_cells=1024, tunes_rows=False)
     parent = generate(engine, 30)
     child = engine.fork(parent, len(PROMPT) + 10)
     finish(engine, child)

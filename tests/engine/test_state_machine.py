@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ class Branches(RuleBasedStateMachine):
     """Drives an engine with room for everything, and remembers what each branch must hold."""
 
     architecture = "qwen2"
-    settings_of_engine = {"num_cells": 8192, "num_sequences": 256, "max_rows": 32}
+    settings_of_engine: ClassVar[dict[str, int]] = {"num_cells": 8192, "num_sequences": 256, "max_rows": 32}
     branches = Bundle("branches")
 
     def __init__(self) -> None:
@@ -191,14 +192,19 @@ class Branches(RuleBasedStateMachine):
 class CrampedBranches(Branches):
     """The same with four sequence ids and 256 cells: parking must make room and change nothing that can be seen."""
 
-    settings_of_engine = {"num_cells": 256, "num_sequences": 4, "max_rows": 3, "max_prefill_rows": 256}
+    settings_of_engine: ClassVar[dict[str, int]] = {
+        "num_cells": 256,
+        "num_sequences": 4,
+        "max_rows": 3,
+        "max_prefill_rows": 256,
+    }
 
 
 class WindowedBranches(Branches):
     """The same over a sliding-window model, whose cells are held twice."""
 
     architecture = "gemma3"
-    settings_of_engine = {"num_cells": 2048, "num_sequences": 32, "max_rows": 8}
+    settings_of_engine: ClassVar[dict[str, int]] = {"num_cells": 2048, "num_sequences": 32, "max_rows": 8}
 
 
 def common(one: Sequence[int], other: Sequence[int]) -> int:
