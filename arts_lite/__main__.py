@@ -1,4 +1,4 @@
 from arts_lite.cli import main
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="arts-lite")

@@ -1,0 +1,23 @@
+"""The command line. Commands are imported when they are run, so that `arts-lite --help` is quick and needs no model."""
+
+from __future__ import annotations
+
+import click
+
+from arts_lite import __version__
+from arts_lite.cli.commands import Commands
+
+COMMANDS = {
+    "solve": ("arts_lite.cli.solve:solve", "Answer questions by searching a model's reasoning."),
+    "info": ("arts_lite.cli.info:info", "Tell what a GGUF file is and what a search with it needs."),
+}
+
+
+@click.group(cls=Commands, commands_by_name=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="arts-lite")
+def main() -> None:
+    """Tree search over a language model's reasoning steps.
+
+    Exit codes: 0 answered, 1 a question without an answer, 2 wrong usage, 3 model or input error, 4 a defect of
+    arts-lite, 130 interrupted.
+    """
