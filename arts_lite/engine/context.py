@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from pathlib import Path
+from typing import Any
 
 import llama_cpp.llama_cpp as llama
 
@@ -53,13 +54,13 @@ def make_context(model: Model, config: EngineConfig, plan: CachePlan) -> int:
             )
     finally:
         model.release()
-    try:
-        with log.captured(config.verbose):
+    with log.captured(config.verbose):
+        try:
             _add_adapters(model, context, config)
             _check_forks(model, context)
-    except BaseException:
-        llama.llama_free(context)
-        raise
+        except BaseException:
+            llama.llama_free(context)
+            raise
     return int(context)
 
 
@@ -72,13 +73,13 @@ def _add_adapters(model: Model, context: int, config: EngineConfig) -> None:
     if adapters:
         count = len(adapters)
         failed = llama.llama_set_adapters_lora(
-            context, (ctypes.c_void_p * count)(*adapters), count, (ctypes.c_float * count)(*scales)
+            context, (llama.llama_adapter_lora_p_ctypes * count)(*adapters), count, (ctypes.c_float * count)(*scales)
         )
         if failed:
             raise ModelLoadError(f"llama.cpp does not apply the LoRA adapters {[str(entry) for entry in config.lora]}")
 
 
-def _load_adapter(model: Model, path: Path) -> int:
+def _load_adapter(model: Model, path: Path) -> Any:
     check_lora_file(path, model.architecture)
     with log.captured() as lines:
         adapter = llama.llama_adapter_lora_init(model.retain(), os.fsencode(path))
@@ -86,7 +87,7 @@ def _load_adapter(model: Model, path: Path) -> int:
     model.release()
     if not adapter:
         raise ModelLoadError(f"llama.cpp cannot load the LoRA adapter {path}: {why}")
-    return int(adapter)
+    return adapter
 
 
 def _check_forks(model: Model, context: int) -> None:

@@ -66,7 +66,7 @@ def test_scarce_memory_shrinks_the_default_but_never_what_was_asked_for(
         chosen = plan()
     assert 256 <= chosen.ctx_size < 4096
     assert chosen.num_cells == chosen.ctx_size
-    with pytest.raises(ModelLoadError, match="GiB.*lower ctx_size"):
+    with pytest.raises(ModelLoadError, match=r"GiB.*lower ctx_size"):
         plan(ctx_size=4096)
     with pytest.raises(ModelLoadError, match="GiB"):
         plan(num_cells=100_000, ctx_size=256)

@@ -1,4 +1,4 @@
-"""Every call that makes llama.cpp abort or crash, tried from Python: a typed error, and the engine still works after it.
+"""Every call that makes llama.cpp abort or crash, tried from Python: a typed error, and the engine works after it.
 
 The list is what was found by provoking llama.cpp itself: ids out of range, more rows than a batch holds, positions that
 do not fit, contexts that are gone.
