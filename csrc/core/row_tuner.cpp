@@ -10,7 +10,7 @@ constexpr double recency = 0.25;   // weight of a new measurement of one number 
 constexpr double memory = 0.995;   // of the fit, per decode
 constexpr double worthwhile = 0.95; // a change must promise to be this much faster: noise alone does not
 constexpr std::size_t first_target = 16;
-constexpr std::size_t min_records = 12;  // before anything is concluded, and between two steps up
+constexpr std::size_t min_records = 12;  // before anything is concluded, and between two steps
 constexpr double prior_walk = 1e-4;      // of a row's own cost, per cell
 constexpr double prior_strength = 1e-3;
 constexpr double cell_scale = 1e-3; // keeps the fit's numbers within a few orders of magnitude
@@ -98,17 +98,18 @@ std::size_t RowTuner::target(double cells_per_row, double other_cells) {
         const double cells = other_cells + static_cast<double>(rows) * cells_per_row;
         return base(rows) / static_cast<double>(rows) + walk_s_ * cells * cell_scale;
     };
-    std::size_t best = target_, step_up = 0;
+    std::size_t best = target_, step_down = 1, step_up = 0;
     for (const std::size_t rows : {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256}) {
         if (rows > max_rows()) {
             break;
         }
+        step_down = rows < target_ ? rows : step_down;
         step_up = step_up == 0 && rows > target_ ? rows : step_up;
         best = per_token(rows) < per_token(best) ? rows : best;
     }
     if (per_token(best) < worthwhile * per_token(target_)) {
-        // What was begun must be finished: go up in steps, each measured, but down at once.
-        target_ = best > target_ ? std::max(target_, step_up) : best;
+        // In steps, each of them measured before the next: a noisy moment does not lead far astray.
+        target_ = best > target_ ? step_up : step_down;
         num_records_ = 0;
     }
     return target_;

@@ -53,6 +53,11 @@ TEST_CASE("where cells cost little, as many branches run as may; where they cost
     CHECK(cheap.target(128, 100) == 48);
     RowTuner dear(48); // a 1 M model on one thread
     feed(dear, 30e-6, 50e-6, 10e-9, 16, 256);
+    CHECK(dear.target(128, 100) == 12);
+    for (const std::size_t rows : {12, 8, 6}) {
+        feed(dear, 30e-6, 50e-6, 10e-9, rows, 256);
+        dear.target(128, 100);
+    }
     CHECK(dear.target(128, 100) <= 6);
     RowTuner brief(48); // short branches keep few cells alive
     feed(brief, 30e-6, 50e-6, 10e-9, 16, 256);
