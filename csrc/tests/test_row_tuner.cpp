@@ -54,11 +54,11 @@ TEST_CASE("where cells cost little, as many branches run as may; where they cost
     RowTuner dear(48); // a 1 M model on one thread
     feed(dear, 30e-6, 50e-6, 10e-9, 16, 256);
     CHECK(dear.target(128, 100) == 12);
-    for (const std::size_t rows : {12, 8, 6}) {
+    for (const std::size_t rows : {12, 8}) {
         feed(dear, 30e-6, 50e-6, 10e-9, rows, 256);
         dear.target(128, 100);
     }
-    CHECK(dear.target(128, 100) <= 6);
+    CHECK(dear.target(128, 100) == 8); // 6 would save 2 %
     RowTuner brief(48); // short branches keep few cells alive
     feed(brief, 30e-6, 50e-6, 10e-9, 16, 256);
     CHECK(brief.target(2, 100) >= 12);
