@@ -108,3 +108,19 @@ def test_a_forked_branch_has_the_logits_of_llama_cpp_s_own_fork(
             row = raw.decode([(tokens[position], position, 1)])[0]
             index = position + 1 - len(PROMPT)
             assert np.float32(_core.log_probabilities(row)[tokens[position + 1]]) == log_probs[index]
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", ["smollm2-135m", "gemma3-270m", "qwen2.5-coder-1.5b"])
+def test_forks_of_real_models_are_exact(real_model: Callable[[str], Path], name: str) -> None:
+    config = EngineConfig(threads=1, ctx_size=512, num_cells=1024, tunes_rows=False)
+    greedy = SamplingParams(temperature=0.0)
+    with Engine.from_gguf(real_model(name), config) as engine:
+        prompt = engine.model.vocab.tokenise("Question: What is 12 + 30? Let us think step by step.\nAnswer:")
+        parent = engine.open(prompt, sampling=greedy, rules=NO_STEPS, seed=0, stream=0, max_tokens=16)
+        finish(engine, parent)
+        child = engine.fork(parent, len(prompt) + 6)
+        finish(engine, child)
+        np.testing.assert_array_equal(engine.tokens(child), engine.tokens(parent))
+        np.testing.assert_array_equal(engine.log_probs(child)[0], engine.log_probs(parent)[0])
+        engine.check()

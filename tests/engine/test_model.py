@@ -90,7 +90,7 @@ def test_a_file_larger_than_the_free_memory_is_refused_where_it_would_be_read(
     tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_module, "free_memory", lambda: 1000)
-    with pytest.raises(ModelLoadError, match="GiB are free.*use_mmap"):
+    with pytest.raises(ModelLoadError, match=r"GiB are free.*use_mmap"):
         Model(tiny_model_path, EngineConfig(use_mmap=False))
     Model(tiny_model_path).close()
 
