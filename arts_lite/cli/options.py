@@ -100,10 +100,10 @@ def search_settings(options: Mapping[str, Any]) -> SolverConfig:
 def load_solver(config: SolverConfig, options: Mapping[str, Any]) -> Solver:
     """Load the models. Raises UsageError: an option that only the engine can judge; and what `from_gguf` raises."""
     engine_options = {name: options[name] for name in _ENGINE if options[name] is not None}
+    if options["verbose"]:
+        engine_options["verbose"] = True
     try:
-        return Solver.from_gguf(
-            options["proposer"], options["verifier"], config, verbose=options["verbose"], **engine_options
-        )
+        return Solver.from_gguf(options["proposer"], options["verifier"], config, **engine_options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

@@ -55,9 +55,9 @@ def solve(ctx: click.Context, /, question: str | None, file: str | None, **optio
         trace = stack.enter_context(TraceFile(options["trace"]) if options["trace"] else nullcontext())
         stack.enter_context(display)
         display.say(f"loading {options['proposer']}")
-        events = stack.enter_context(InThread(run.events, run.stop))
+        events = InThread(run.events, run.stop)
         stack.enter_context(on_interrupt(lambda: run.interrupt(events)))
-        for event in events:
+        for event in stack.enter_context(events):
             if isinstance(event, _Interrupted):
                 display.say("interrupted: ending with the best answer so far (Ctrl-C again: at once)")
                 continue
