@@ -51,6 +51,7 @@ class TinyModel:
     add_bos: bool = False
     bias: Mapping[int, float] = field(default_factory=lambda: TEXT_BIAS)  #: token -> amount added to its logit
     metadata: Mapping[str, Any] = field(default_factory=dict)  #: more keys; a value of None removes a key
+    stored_as: Mapping[str, str] = field(default_factory=dict)  #: tensor -> number format of its own, e.g. "F64"
     with_tensors: bool = True  #: False: a vocabulary-only file
 
     @property
@@ -84,6 +85,8 @@ def write_tiny_gguf(path: Path, model: TinyModel = TinyModel()) -> Path:
     if model.with_tensors:
         for name, weight in _tensors(model).items():
             stored = weight.astype(np.float16) if float_16 and weight.ndim > 1 else weight
+            if name in model.stored_as:
+                stored = weight.astype({"F16": "f2", "F64": "f8", "I8": "i1", "I32": "i4"}[model.stored_as[name]])
             writer.add_tensor(name, stored)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

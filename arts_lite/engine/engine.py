@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import weakref
 from collections.abc import Sequence
@@ -20,11 +19,8 @@ from arts_lite.engine.capacity import CachePlan, plan_cache
 from arts_lite.engine.config import DEFAULT_CONFIG, EngineConfig
 from arts_lite.engine.context import make_context
 from arts_lite.engine.model import Model
+from arts_lite.engine.translate import MAX_I32, MAX_U64, check_number, core_rules, core_sampling, token_array
 from arts_lite.types import BranchId, Event, EventKind, SamplingParams, StepRules, StopReason
-
-_MAX_U64 = 2**64 - 1
-_MAX_I32 = 2**31 - 1
-_MAX_BIAS = 1e30
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +143,10 @@ class Engine:
             ContextOverflowError: the prompt leaves no room for a single token.
             BranchClosedError: the engine is shut down.
         """
-        _check("seed", seed, 0, _MAX_U64)
-        _check("stream", stream, 0, _MAX_U64)
-        _check("max_tokens", max_tokens, 1, _MAX_I32)
-        _check("owner", owner, -(2**63), 2**63 - 1)
+        check_number("seed", seed, 0, MAX_U64)
+        check_number("stream", stream, 0, MAX_U64)
+        check_number("max_tokens", max_tokens, 1, MAX_I32)
+        check_number("owner", owner, -(2**63), 2**63 - 1)
         branch = self._core.open(
             token_array(tokens, self.model.vocab.num_tokens),
             self._core_sampling(sampling),
@@ -164,12 +160,12 @@ class Engine:
 
     def fork(self, branch: BranchId, position: int) -> BranchId:
         """Fork tokens[0:position] as a new paused branch. Raises ValueError: not 1 <= position <= length."""
-        _check("position", position, 1, _MAX_I32)
+        check_number("position", position, 1, MAX_I32)
         return BranchId(self._core.fork(branch, position))
 
     def truncate(self, branch: BranchId, position: int) -> None:
         """Cut a paused or ended branch back to tokens[0:position]; it may run again."""
-        _check("position", position, 1, _MAX_I32)
+        check_number("position", position, 1, MAX_I32)
         self._core.truncate(branch, position)
 
     def run(self, branch: BranchId, *, pause_on_step: bool = False) -> None:
@@ -200,7 +196,7 @@ class Engine:
 
     def set_quota(self, owner: int, max_tokens: int) -> None:
         """Allow an owner's branches to decode so many more tokens in all."""
-        _check("max_tokens", max_tokens, 0, 2**62)
+        check_number("max_tokens", max_tokens, 0, 2**62)
         self._core.set_quota(owner, max_tokens)
 
     def quota_spent(self, owner: int) -> int:
@@ -239,8 +235,8 @@ class Engine:
         """Bytes of tokens[start:end] (default: all that was generated), without special tokens and stop string."""
         first = self._core.num_prompt_tokens(branch) if start is None else start
         last = self._core.num_tokens(branch) if end is None else end
-        _check("start", first, 0, _MAX_I32)
-        _check("end", last, 0, _MAX_I32)
+        check_number("start", first, 0, MAX_I32)
+        check_number("end", last, 0, MAX_I32)
         return self._core.text(branch, first, last)
 
     def state(self, branch: BranchId) -> str:
@@ -291,59 +287,6 @@ class Engine:
         return known
 
 
-def core_sampling(params: SamplingParams, num_tokens: int) -> _core.SamplingParams:
-    """Translate for the extension; raises ValueError for a token that the vocabulary lacks, or if all are banned."""
-    bias = dict(params.logit_bias) | dict.fromkeys(params.banned_tokens, float("-inf"))
-    for token in bias:
-        _check("a token of logit_bias or banned_tokens", token, 0, num_tokens - 1)
-    if sum(amount == float("-inf") for amount in bias.values()) >= num_tokens:
-        raise ValueError(f"all {num_tokens} tokens are banned; leave at least one")
-    return _core.SamplingParams(
-        temperature=_bounded(params.temperature) if params.temperature > 0 else 0.0,
-        top_k=min(params.top_k, _MAX_I32),
-        top_p=params.top_p,
-        min_p=params.min_p,
-        repeat_penalty=_bounded(params.repeat_penalty),
-        repeat_last_n=min(params.repeat_last_n, _MAX_I32),
-        logit_bias=sorted((token, _single(amount)) for token, amount in bias.items()),
-    )
-
-
-def _bounded(factor: float) -> float:
-    """Keep a factor of logits where single precision still tells them apart; beyond, nothing changes any more."""
-    return max(1e-6, min(1e6, factor))
-
-
-def _single(amount: float) -> float:
-    """Keep a bias finite in the extension's single precision: an infinite one is no number in a softmax."""
-    return amount if amount == -math.inf else max(-_MAX_BIAS, min(_MAX_BIAS, amount))
-
-
-def core_rules(rules: StepRules) -> _core.StepRules:
-    """Translate for the extension."""
-    return _core.StepRules(
-        delimiters=[text.encode() for text in rules.delimiters],
-        min_step_bytes=min(rules.min_step_bytes, _MAX_I32),
-        stop_strings=[text.encode() for text in rules.stop_strings],
-    )
-
-
-def token_array(tokens: Sequence[int] | NDArray[np.int32], num_tokens: int) -> NDArray[np.int32]:
-    """Check tokens and return them as int32[length]; raises ValueError or TypeError."""
-    array = np.asarray(tokens)
-    if array.ndim != 1:
-        raise ValueError(f"tokens have {array.ndim} dimensions, but must be one sequence of token ids")
-    if array.size == 0:
-        raise ValueError("tokens are empty; a prompt has at least one token")
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"tokens are {array.dtype}, but must be whole numbers")
-    low, high = int(array.min()), int(array.max())
-    if low < 0 or high >= num_tokens:
-        wrong = low if low < 0 else high
-        raise ValueError(f"the prompt holds the token {wrong}, but the vocabulary has the ids 0 to {num_tokens - 1}")
-    return np.ascontiguousarray(array, dtype=np.int32)
-
-
 def _event(event: _core.Event) -> Event:
     return Event(
         kind=EventKind(event.kind),
@@ -351,13 +294,6 @@ def _event(event: _core.Event) -> Event:
         position=event.position,
         reason=StopReason(event.reason) if event.reason else None,
     )
-
-
-def _check(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} is {value!r}, but must be a whole number")
-    if not low <= value <= high:
-        raise ValueError(f"{name} is {value}, but must be between {low} and {high}")
 
 
 def _free(core: _core.Engine | None, context: int, model: Model, verbose: bool) -> None:

@@ -13,6 +13,7 @@ from arts_lite.errors import ModelLoadError, UnsupportedModelError
 
 _MAX_LAYERS, _MAX_EXPERTS, _MAX_WINDOW = 512, 1024, 2**24
 _MIN_ALIGNMENT = 32  # of ggml's CPU buffers
+_NO_WEIGHTS = frozenset(("Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64"))
 _UNREADABLE_TOKENIZERS = ("bert", "rwkv", "test")
 _ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
 
@@ -156,11 +157,22 @@ def check_shapes(header: GGUFHeader) -> None:
         )
     _check_window(header)
     _check_heads(header, num_layers, dim)
+    _check_formats(header)
+
+
+def _check_formats(header: GGUFHeader) -> None:
+    """Refuse number formats that llama.cpp stores but cannot multiply by: it would crash in the first decode."""
     for tensor in header.tensors:
-        if len(tensor.shape) == 1 and "norm" in tensor.name and tensor.type_name != "F32":
-            raise ModelLoadError(
-                f"{header.path}: the tensor {tensor.name!r} is {tensor.type_name}, but llama.cpp needs norms as F32"
-            )
+        is_vector = len(tensor.shape) == 1
+        if is_vector and ("norm" in tensor.name or tensor.name.endswith(".bias")) and tensor.type_name != "F32":
+            rule = "norms and biases as F32"
+        elif not is_vector and tensor.name.endswith(".weight") and tensor.type_name in _NO_WEIGHTS:
+            rule = "weights in another number format"
+        else:
+            continue
+        raise ModelLoadError(
+            f"{header.path} is damaged: the tensor {tensor.name!r} is {tensor.type_name}, but llama.cpp needs {rule}"
+        )
 
 
 def _check_window(header: GGUFHeader) -> None:

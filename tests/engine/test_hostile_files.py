@@ -139,6 +139,20 @@ def test_what_llama_cpp_would_assert_on_is_refused_before(tmp_path: Path, metada
         Model(small(tmp_path / "m.gguf", metadata=metadata))
 
 
+@pytest.mark.parametrize("kind", ["I8", "I32", "F64"])
+@pytest.mark.parametrize("name", ["token_embd.weight", "blk.0.ffn_up.weight"])
+def test_weights_in_a_format_without_multiplication_are_refused(tmp_path: Path, name: str, kind: str) -> None:
+    """llama.cpp loads them, and crashes in the first decode."""
+    with pytest.raises(ModelLoadError, match=rf"{name}' is {kind}"):
+        Model(small(tmp_path / "m.gguf", stored_as={name: kind}))
+
+
+@pytest.mark.parametrize("name", ["output_norm.weight", "blk.0.attn_norm.weight"])
+def test_norms_in_half_precision_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelLoadError, match="norms and biases as F32"):
+        Model(small(tmp_path / "m.gguf", stored_as={name: "F16"}))
+
+
 def test_a_window_pattern_without_windows_is_refused(tmp_path: Path) -> None:
     for metadata in ({"gemma3.attention.sliding_window_pattern": 1}, {"gemma3.attention.sliding_window": 2**31 - 1}):
         with pytest.raises(ModelLoadError, match="sliding_window"):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from raw_llama import chain_probabilities
 
 from arts_lite import _core
-from arts_lite.engine.engine import core_sampling
+from arts_lite.engine.translate import core_sampling
 from arts_lite.types import SamplingParams
 
 NUM_TOKENS = 300
