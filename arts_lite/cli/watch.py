@@ -109,7 +109,7 @@ class Watch:
             return None
         ended = [length for question in self.questions.values() for length in _ended_lengths(question)]
         expected = sum(ended) / len(ended) if ended else float(self.config.max_tokens)
-        num_tokens = sum(_tokens_left(question, expected) for question in self.questions.values())
+        num_tokens = sum(_tokens_left(question, expected, self.config.n) for question in self.questions.values())
         num_tokens += (len(self.texts) - len(self.questions)) * self.config.n * expected
         seconds = num_tokens / rate
         if self.config.budget_seconds is not None and len(self.texts) == 1:
@@ -131,10 +131,13 @@ def _ended_lengths(question: WatchedQuestion) -> list[float]:
     ]
 
 
-def _tokens_left(question: WatchedQuestion, expected: float) -> float:
+def _tokens_left(question: WatchedQuestion, expected: float, num_main_traces: int) -> float:
+    """Tokens that the running branches and the main traces still to be opened will probably take."""
     if question.solution is not None:
         return 0.0
     lengths = [
         branch.position - question.num_prompt_tokens for branch in question.branches if branch.state == "running"
     ]
-    return sum(max(expected - length, expected * _LEAST_SHARE) for length in lengths)
+    num_unopened = num_main_traces - sum(branch.parent is None for branch in question.branches)
+    running = sum(max(expected - length, expected * _LEAST_SHARE) for length in lengths)
+    return running + max(0, num_unopened) * expected
