@@ -88,7 +88,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 def test_without_llama_cpp_python_the_error_says_how_to_install_it() -> None:
     code = "import sys; sys.modules['llama_cpp'] = None\nfrom arts_lite import Engine"
     error = run_python(code).stderr
-    assert "ImportError: arts_lite needs llama-cpp-python" in error
+    assert "ImportError: arts_lite runs models through llama-cpp-python, which is not installed" in error
     assert "GGML_CUDA=on" in error
 
 
