@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from collections import Counter
+from fractions import Fraction
+from itertools import islice
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arts_lite.tasks.arithmetic import (
+    ArithmeticDifficulty,
+    arithmetic_problem,
+    arithmetic_problems,
+    arithmetic_trace,
+    check_arithmetic,
+    drawn_arithmetic,
+    extract_arithmetic,
+    grade_arithmetic,
+    read_arithmetic,
+)
+from arts_lite.tasks.expression import evaluate
+from arts_lite.tasks.reduction import STYLES
+from arts_lite.tasks.traces import arithmetic_samples, countdown_samples
+
+PROBLEM = arithmetic_problem("17*(23-5)+412")
+SUMS = arithmetic_problem("2-7+14*(20-3)")
+
+
+@given(st.integers(0, 10**9), st.sampled_from(sorted(STYLES)), st.integers(3, 6))
+def test_every_style_is_correct_and_told_from_the_others(seed: int, style: str, num_operators: int) -> None:
+    problem = drawn_arithmetic(Random(seed), ArithmeticDifficulty(num_operators, max_value=10**6))
+    trace = arithmetic_trace(problem, style)
+    check = check_arithmetic(problem, trace)
+    assert (check.is_correct, check.style, check.first_wrong) == (True, style, None)
+    answer = extract_arithmetic(trace)
+    assert answer is not None
+    assert grade_arithmetic(problem, answer)
+
+
+@given(st.integers(0, 10**9), st.integers(2, 6))
+def test_an_answer_is_the_value_by_plain_evaluation(seed: int, num_operators: int) -> None:
+    difficulty = ArithmeticDifficulty(num_operators, 999, 10**7, "+-*/", styles=False)
+    problem = drawn_arithmetic(Random(seed), difficulty)
+    assert evaluate(problem.metadata["expression"]).value == Fraction(int(problem.answer))
+
+
+@given(st.integers(0, 10**9), st.data())
+def test_any_single_changed_digit_is_a_wrong_step(seed: int, data: st.DataObject) -> None:
+    problem = drawn_arithmetic(Random(seed), ArithmeticDifficulty())
+    lines = arithmetic_trace(problem, data.draw(st.sampled_from(sorted(STYLES)))).split("\n")
+    index = data.draw(st.integers(0, len(lines) - 1))
+    place = data.draw(st.sampled_from([place for place, char in enumerate(lines[index]) if char.isdigit()]))
+    digit = data.draw(st.sampled_from([digit for digit in "123456789" if digit != lines[index][place]]))
+    changed = lines[index][:place] + digit + lines[index][place + 1 :]
+    check = check_arithmetic(problem, "\n".join([*lines[:index], changed, *lines[index + 1 :]]))
+    assert check.first_wrong == index
+    assert not check.is_correct
+
+
+def test_the_styles_by_hand() -> None:
+    assert arithmetic_trace(SUMS, "left").split("\n") == [
+        "2-7=-5; -5+14*(20-3)",
+        "20-3=17; -5+14*17",
+        "14*17=238; -5+238",
+        "-5+238=233",
+    ]
+    assert arithmetic_trace(SUMS, "inner").startswith("20-3=17; 2-7+14*17\n14*17=238; 2-7+238\n2-7=-5; -5+238\n")
+    assert arithmetic_trace(SUMS, "partial").split("\n")[2:5] == [
+        "14*17=(14*10+14*7); -5+(14*10+14*7)",
+        "14*10=140; -5+(140+14*7)",
+        "14*7=98; -5+(140+98)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("trace", "first_wrong", "style", "is_complete"),
+    [
+        ("23-5=18; 17*18+412\n17*18=306; 306+412\n306+412=718", None, "left", True),
+        ("23-5=18; 17*18+412\n17*18=316; 316+412\n316+412=728", 1, "left", True),
+        ("23-5=18; 17*18+412\n17*18=306; 306+421\n306+421=727", 1, "left", True),
+        ("23-5=18; 17*18+412", None, "left", False),
+        ("5+412=417; 17*(23-417)", 0, None, False),
+        ("well, 718", 0, None, False),
+        ("23-5=18; 17*18+412\n17*18=(17*10+17*8); (17*10+17*8)+412", None, "partial", False),
+        ("23-5=18; 17*18+412\n17*18=(17*10+17*9); (17*10+17*9)+412", 1, "partial", False),
+        ("23-5=18; 17*18+412\n17*18=306; 306+412\n306+412=718\n718+1=719", 3, None, False),
+        ("", None, None, False),
+    ],
+)
+def test_style_and_first_wrong_step_are_named(
+    trace: str, first_wrong: int | None, style: str | None, is_complete: bool
+) -> None:
+    check = check_arithmetic(PROBLEM, trace)
+    assert (check.first_wrong, check.style, check.is_complete) == (first_wrong, style, is_complete)
+    assert bool(check.why) == (first_wrong is not None)
+
+
+def test_a_mixture_of_styles_has_no_style() -> None:
+    trace = "2-7=-5; -5+14*(20-3)\n20-3=17; -5+14*17\n14*17=238; -5+238\n-5+238=233"
+    assert check_arithmetic(SUMS, trace).style == "left"
+    problem = arithmetic_problem("1+2+3*(4-2)+(5-1)")
+    mixed = "1+2=3; 3+3*(4-2)+(5-1)\n5-1=4; 3+3*(4-2)+4"
+    assert check_arithmetic(problem, mixed).style is None
+    assert check_arithmetic(problem, mixed).first_wrong is None
+
+
+def test_a_cut_trace_has_no_answer_and_running_text_has_one() -> None:
+    assert extract_arithmetic("23-5=18; 17*18+412") is None
+    assert extract_arithmetic("So the answer is \\boxed{718}.") == "718"
+
+
+def test_samples_have_their_styles_at_the_rates() -> None:
+    rates = {"left": 0.5, "inner": 0.3, "partial": 0.2}
+    kinds = Counter(sample.kind for sample in islice(arithmetic_samples(0, rates=rates), 400))
+    assert all(abs(kinds[style] / 400 - rate) < 0.1 for style, rate in rates.items())
+
+
+def test_samples_are_short_enough_for_a_tiny_model() -> None:
+    assert max(len(one.prompt + one.trace) for one in islice(countdown_samples(0), 300)) < 96
+    samples = list(islice(countdown_samples(0, missed=0.25), 400))
+    assert 60 < sum(one.kind == "missed" for one in samples) < 140
+
+
+def test_problems_of_a_split_stay_in_it_and_repeat() -> None:
+    first = [one.id for one in islice(arithmetic_problems(5, "test"), 5)]
+    assert first == [one.id for one in islice(arithmetic_problems(5, "test"), 5)]
+    assert all(one.metadata["split"] == "test" for one in islice(arithmetic_problems(6, "test"), 5))
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("what is 17 * (23 - 5) + 412?", "718"),
+        ("17*(23-5)+412", "718"),
+        ("Compute (-3) \u00d7 4 = ?", "-12"),
+        ("please work out 100/4 - 30", "-5"),
+    ],
+)
+def test_natural_phrasings_are_read(question: str, answer: str) -> None:
+    problem = read_arithmetic(question)
+    assert problem is not None
+    assert problem.answer == answer
+
+
+@pytest.mark.parametrize("question", ["who was Gauss?", "what is 7 / 2?", "is 3 + 4 more than 2 + 6?", "1 / 0", "5"])
+def test_other_questions_are_not(question: str) -> None:
+    assert read_arithmetic(question) is None
