@@ -19,7 +19,7 @@ from arts_lite.tasks.problem import Problem, check_split, split_of
 OPERATORS = "+-*/"
 _MAX_TRIES = 100_000
 _STEP = re.compile(r"\s*(-?\d{1,12})\s*([-+*/])\s*(-?\d{1,12})\s*=\s*(-?\d{1,12})\s*(?:;([-\d\s]*))?")
-_NUMBERS = re.compile(r"(?<![\d.])\d{1,9}(?![\d.])")
+_NUMBERS = re.compile(r"(?<![\d.])\d{1,9}(?!\d|\.\d)")
 _IN_TEXT = re.compile(r"[\d(][\d\s()+*/\u00d7\u00f7\u2212-]{2,200}")
 
 
@@ -195,7 +195,7 @@ def extract_countdown(text: str) -> str | None:
     if steps and all(steps):
         return _expression_of([step for step in steps if step])
     boxed = extract_answer(text) if "boxed" in text or "nswer" in text else None
-    candidates = ([boxed] if boxed else []) + _IN_TEXT.findall(tidy(text[-4000:]))[::-1]
+    candidates: list[str] = ([boxed] if boxed else []) + _IN_TEXT.findall(tidy(text[-4000:]))[::-1]
     for candidate in candidates:
         expression = candidate.split("=")[0].strip()
         try:
@@ -243,5 +243,7 @@ def read_countdown(question: str) -> Problem | None:
     if target_first is None or len(numbers) < 3 or re.search(r"\d\s*[-+*/^]\s*\d", text):
         return None
     target = int(target_first[1])
+    if target not in numbers:  # a decimal
+        return None
     numbers.remove(target)
     return countdown_problem(numbers, target)
