@@ -1,7 +1,7 @@
 #include "bindings.h"
 #include "core/error.h"
 #include "core/rng.h"
-#include "core/sampling.h"
+#include "core/row_sampler.h"
 #include "core/step_rules.h"
 
 namespace arts {
@@ -37,8 +37,13 @@ py::tuple sample_row(const Array<float> & logits, const Array<Token> & history, 
     if (logits.ndim() != 1 || logits.size() == 0) {
         fail(ErrorCode::InvalidArgument, "logits must be one row with at least one element");
     }
-    Sampler sampler;
-    const Candidate drawn = draw(sampler.filter(logits.data(), static_cast<std::size_t>(logits.size()), params, tokens), uniform(seed, stream, position));
+    std::vector<SampleTask> tasks(1);
+    tasks[0].logits = logits.data();
+    tasks[0].params = &params;
+    tasks[0].history = tokens;
+    tasks[0].quantiles = {uniform(seed, stream, position)};
+    RowSampler(static_cast<std::size_t>(logits.size()), 1).run(tasks);
+    const Draw & drawn = tasks[0].draws.front();
     return py::make_tuple(drawn.token, drawn.log_p_model, drawn.log_p_sampling);
 }
 

@@ -394,9 +394,7 @@ double Engine::decode(const std::vector<Run *> & rows) {
 
 bool Engine::wants_snapshot(const Run & run, const Branch & branch) const {
     constexpr std::size_t max_unfiltered_vocabulary = 1024; // 12 bytes a candidate
-    const SamplingParams & sampling = *branch.sampling;
-    const bool is_small = sampling.top_k > 0 || sampling.top_p < 1.0f || sampling.min_p > 0.0f || sampling.temperature == 0.0f ||
-                          vocabulary_.size() <= max_unfiltered_vocabulary;
+    const bool is_small = branch.sampling->filters() || vocabulary_.size() <= max_unfiltered_vocabulary;
     const bool is_fork_point = run.end() == branch.num_prompt || (!branch.boundaries.empty() && branch.boundaries.back() == run.end()) ||
                                run.num_tips > static_cast<std::int32_t>(run.running.size());
     return is_small && is_fork_point && run.snapshot_at(run.end(), branch.sampling.get()) == nullptr;

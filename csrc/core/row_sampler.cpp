@@ -94,8 +94,15 @@ void RowSampler::take_tasks(Sampler & sampler) {
 }
 
 void RowSampler::sample(Sampler & sampler, SampleTask & task) const {
-    const Candidates & candidates = sampler.filter(task.logits, num_vocab_, *task.params, task.history);
     task.draws.clear();
+    if (!task.keeps_candidates && !task.params->filters() && !task.params->adjusts_logits()) {
+        for (const double u : task.quantiles) {
+            const Candidate drawn = sampler.draw_unfiltered(task.logits, num_vocab_, task.params->temperature, u);
+            task.draws.push_back({drawn.token, drawn.log_p_model, drawn.log_p_sampling});
+        }
+        return;
+    }
+    const Candidates & candidates = sampler.filter(task.logits, num_vocab_, *task.params, task.history);
     for (const double u : task.quantiles) {
         const Candidate & drawn = draw(candidates, u);
         task.draws.push_back({drawn.token, drawn.log_p_model, drawn.log_p_sampling});

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 namespace arts {
@@ -86,16 +87,15 @@ void Sampler::collect(const float * logits, std::size_t num_vocab, float thresho
     }
 }
 
-void Sampler::keep_top_k(const float * logits, std::size_t num_vocab, const SamplingParams & params, float max) {
-    const auto k = static_cast<std::size_t>(params.top_k);
-    // Usually the k best lie close to the maximum; widen until they are all there.
-    for (float width = 16.0f;; width *= 4.0f) {
-        const float threshold = width < 4096.0f ? max - width : -infinity;
-        collect(logits, num_vocab, threshold);
-        if (kept_.size() >= k || threshold == -infinity) {
-            break;
-        }
+void Sampler::keep_top_k(const float * logits, std::size_t num_vocab, std::size_t k) {
+    // At least k tokens reach the k-th largest of the blocks' maxima.
+    float threshold = -infinity;
+    if (k <= block_max_.size()) {
+        std::vector<float> maxima(block_max_);
+        std::nth_element(maxima.begin(), maxima.begin() + static_cast<std::ptrdiff_t>(k - 1), maxima.end(), std::greater<>());
+        threshold = maxima[k - 1];
     }
+    collect(logits, num_vocab, threshold);
     const std::size_t count = std::min(k, kept_.size());
     std::partial_sort(kept_.begin(), kept_.begin() + static_cast<std::ptrdiff_t>(count), kept_.end(), more_likely);
     kept_.resize(count);
@@ -104,31 +104,47 @@ void Sampler::keep_top_k(const float * logits, std::size_t num_vocab, const Samp
 // Keeps the smallest set of most likely tokens that holds top_p of `mass` = sum exp((logit - max) / T); returns its mass.
 double Sampler::keep_top_p(const float * logits, std::size_t num_vocab, const SamplingParams & params, float max, double mass) {
     const double wanted = static_cast<double>(params.top_p) * mass;
-    const bool is_collected = params.top_k > 0;
-    for (float width = 8.0f;; width *= 4.0f) {
-        const float threshold = width < 4096.0f ? max - width * params.temperature : -infinity;
-        if (!is_collected) {
+    const auto weight = [&](std::size_t i) { return std::exp((kept_[i].first - max) / params.temperature); };
+    const auto weigh = [&](std::size_t begin, std::size_t end) {
+        double sum = 0.0;
+        for (std::size_t i = begin; i < end; ++i) {
+            sum += static_cast<double>(weight(i));
+        }
+        return sum;
+    };
+    if (params.top_k == 0) { // usually few tokens, close to the maximum, hold enough; widen until they do
+        for (float width = 8.0f;; width *= 2.0f) {
+            const float threshold = width < 4096.0f ? max - width * params.temperature : -infinity;
             collect(logits, num_vocab, threshold);
-        }
-        double reached = 0.0;
-        std::size_t num_sorted = 0;
-        for (std::size_t i = 0; i < kept_.size(); ++i) {
-            if (i == num_sorted) {
-                const std::size_t until = is_collected ? kept_.size() : std::min(kept_.size(), std::max<std::size_t>(32, num_sorted * 4));
-                std::partial_sort(kept_.begin() + static_cast<std::ptrdiff_t>(num_sorted),
-                                  kept_.begin() + static_cast<std::ptrdiff_t>(until), kept_.end(), more_likely);
-                num_sorted = until;
+            if (threshold == -infinity || weigh(0, kept_.size()) >= wanted) {
+                break;
             }
-            reached += std::exp(static_cast<double>((kept_[i].first - max) / params.temperature));
-            if (reached >= wanted) {
-                kept_.resize(i + 1);
-                return reached;
-            }
-        }
-        if (is_collected || threshold == -infinity) {
-            return reached;
         }
     }
+    // Quickselect by mass: tokens before `begin` are in for certain, those from `end` on are out.
+    std::size_t begin = 0, end = kept_.size();
+    double reached = 0.0;
+    const auto at = [&](std::size_t i) { return kept_.begin() + static_cast<std::ptrdiff_t>(i); };
+    while (end - begin > 64) {
+        const std::size_t middle = begin + (end - begin) / 2;
+        std::nth_element(at(begin), at(middle), at(end), more_likely);
+        const double upper = weigh(begin, middle);
+        if (reached + upper >= wanted) {
+            end = middle;
+        } else {
+            reached += upper;
+            begin = middle;
+        }
+    }
+    std::sort(at(begin), at(end), more_likely);
+    for (std::size_t i = begin; i < end; ++i) {
+        reached += static_cast<double>(weight(i));
+        if (reached >= wanted) {
+            end = i + 1;
+        }
+    }
+    kept_.resize(end);
+    return reached;
 }
 
 const Candidates & Sampler::filter(const float * logits, std::size_t num_vocab, const SamplingParams & params, const std::vector<Token> & history) {
@@ -156,7 +172,7 @@ const Candidates & Sampler::filter(const float * logits, std::size_t num_vocab, 
     const auto weight = [&](float logit) { return std::exp(static_cast<double>((logit - max) / temperature)); };
     double mass = 0.0;
     if (params.top_k > 0) {
-        keep_top_k(adjusted, num_vocab, params, max);
+        keep_top_k(adjusted, num_vocab, static_cast<std::size_t>(params.top_k));
         for (const auto & [logit, token] : kept_) {
             mass += weight(logit);
         }
@@ -185,6 +201,36 @@ const Candidates & Sampler::filter(const float * logits, std::size_t num_vocab, 
         candidates_.push_back({token, log_p_model(token), static_cast<float>((logit - max) / temperature - log_mass)});
     }
     return candidates_;
+}
+
+Candidate Sampler::draw_unfiltered(const float * logits, std::size_t num_vocab, float temperature, double u) {
+    const RowMass model = measure(logits, num_vocab);
+    const double mass = temperature == 1.0f ? std::exp(model.log_sum - model.max) : sum_exp(logits, num_vocab, model.max, 1.0f / temperature);
+    const auto weight = [&](std::size_t i) { return std::exp(static_cast<double>((logits[i] - model.max) / temperature)); };
+    // First the chunk that holds the quantile, then the token in it. Rounding may leave a sliver above the last chunk
+    // with any mass, and above its last token: they belong to those.
+    constexpr std::size_t chunk = 2048;
+    double before = 0.0, reached = 0.0;
+    std::size_t begin = 0;
+    for (std::size_t at = 0; at < num_vocab; at += chunk) {
+        const double inside = sum_exp(logits + at, std::min(chunk, num_vocab - at), model.max, 1.0f / temperature);
+        if (inside > 0.0) {
+            begin = at;
+            reached = before;
+        }
+        before += inside;
+        if (before > u * mass) {
+            break;
+        }
+    }
+    std::size_t chosen = num_vocab;
+    for (std::size_t i = begin; i < std::min(begin + chunk, num_vocab) && (chosen == num_vocab || reached <= u * mass); ++i) {
+        reached += weight(i);
+        chosen = weight(i) > 0.0 ? i : chosen;
+    }
+    ensure(chosen < num_vocab, "a finite row has a token that can be drawn");
+    const auto token = static_cast<Token>(chosen);
+    return {token, static_cast<float>(logits[token] - model.log_sum), static_cast<float>((logits[token] - model.max) / temperature - std::log(mass))};
 }
 
 } // namespace arts

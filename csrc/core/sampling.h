@@ -23,6 +23,7 @@ struct SamplingParams {
     std::vector<std::pair<Token, float>> logit_bias; // -inf bans
 
     bool needs_history() const { return repeat_penalty != 1.0f && repeat_last_n > 0; }
+    bool filters() const { return temperature == 0.0f || top_k > 0 || top_p < 1.0f || min_p > 0.0f; }
     bool adjusts_logits() const { return needs_history() || !logit_bias.empty(); }
 };
 
@@ -51,10 +52,13 @@ public:
     // Returns a reference to scratch space that the next call overwrites.
     const Candidates & filter(const float * logits, std::size_t num_vocab, const SamplingParams & params, const std::vector<Token> & history);
 
+    // Draws from a row whose params neither filter nor adjust it, without listing the whole vocabulary.
+    Candidate draw_unfiltered(const float * logits, std::size_t num_vocab, float temperature, double u);
+
 private:
     const float * adjust(const float * logits, std::size_t num_vocab, const SamplingParams & params, const std::vector<Token> & history);
     void collect(const float * logits, std::size_t num_vocab, float threshold);
-    void keep_top_k(const float * logits, std::size_t num_vocab, const SamplingParams & params, float max);
+    void keep_top_k(const float * logits, std::size_t num_vocab, std::size_t k);
     double keep_top_p(const float * logits, std::size_t num_vocab, const SamplingParams & params, float max, double mass);
     RowMass measure(const float * logits, std::size_t num_vocab);
 

@@ -172,6 +172,27 @@ TEST_CASE("draws follow the candidates' probabilities") {
     CHECK(draw(candidates, std::nextafter(1.0, 0.0)).token == 9);
 }
 
+TEST_CASE("a draw from an unfiltered row equals one from the list of all its candidates") {
+    SamplingParams params;
+    params.top_p = 1.0f;
+    for (const float temperature : {0.5f, 1.0f, 2.0f}) {
+        params.temperature = temperature;
+        for (const std::size_t size : {3u, 2048u, 2049u, 9000u}) {
+            auto row = random_row(size, static_cast<unsigned>(size));
+            row.back() = -infinity;
+            Sampler listing, direct;
+            const Candidates all = listing.filter(row.data(), size, params, {});
+            for (std::uint32_t i = 0; i < 300; ++i) {
+                const double u = i == 0 ? std::nextafter(1.0, 0.0) : i == 1 ? 0.0 : uniform(1, 2, i);
+                const Candidate expected = draw(all, u);
+                const Candidate found = direct.draw_unfiltered(row.data(), size, temperature, u);
+                CHECK(std::abs(found.token - expected.token) <= 1); // a quantile on the border may fall to either side
+                CHECK(found.log_p_sampling == doctest::Approx(std::log(reference(row, params)[static_cast<std::size_t>(found.token)])).epsilon(1e-4));
+            }
+        }
+    }
+}
+
 TEST_CASE("rows sampled on many threads equal rows sampled on one") {
     constexpr std::size_t num_vocab = 60000;
     std::vector<std::vector<float>> rows;
