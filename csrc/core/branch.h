@@ -55,4 +55,7 @@ struct Branch {
     std::int32_t length() const { return tip->end(); }
 };
 
+// The oldest branch that wants the next token of a run; there is one.
+inline BranchId first_id(const Run & run) { return run.running.front()->id; }
+
 } // namespace arts

@@ -86,6 +86,7 @@ private:
         std::vector<Run *> path; // runs with tokens to decode, from the root's side
     };
     using Clock = std::chrono::steady_clock;
+    static double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
     // engine_branches.cpp
     Branch & find(BranchId branch);
@@ -96,6 +97,8 @@ private:
     Run * split(Run * run, std::int32_t position);
     void replay(Branch & branch);
     void set_tip(Branch & branch, Run * tip);
+    void enqueue(Run * run);
+    void leave_loop(Run * run);
     void start_running(Branch & branch);
     void stop_running(Branch & branch);
     void settle_split(Run * lower);
@@ -105,7 +108,7 @@ private:
     std::size_t num_text_bytes(const Branch & branch, std::int32_t end) const;
     void drop_exclusive(Branch & branch);
 
-    // engine_loop.cpp
+    // engine_admission.cpp
     void fill_lanes();
     std::size_t choose_rows();
     std::pair<Run *, bool> next_waiting() const;
@@ -116,20 +119,22 @@ private:
     void continue_cached(Run * run);
     void prefill(std::vector<Prefill> & prefills);
     void give_up(std::vector<Prefill> & prefills);
+
+    // engine_loop.cpp
+    bool must_stop();
+    bool is_late() const;
     void decode_lanes();
     void enforce_quotas();
     void make_room_for_lanes();
     void preempt(Run * lane);
     void end_all(Run * run, StopReason reason);
     double decode(const std::vector<Run *> & rows);
+
+    // engine_sampling.cpp
     void sample_lanes();
     void apply(Run * run, const std::vector<Branch *> & members, const std::vector<Draw> & draws);
     void read_token(Branch & branch, Token token);
     bool wants_snapshot(const Run & run, const Branch & branch) const;
-    void enqueue(Run * run);
-    void leave_loop(Run * run);
-    bool must_stop();
-    bool is_late() const;
 
     LlamaApi api_;
     llama_context * context_; // not owned

@@ -47,6 +47,7 @@ struct Run {
     std::int32_t end() const { return start + size(); }
     std::int32_t num_cached() const { return static_cast<std::int32_t>(cells.size()); }
     bool is_cached() const { return cells.size() == tokens.size(); }
+    bool has_uncached() const { return cells.size() < tokens.size(); }
     bool is_root() const { return parent == nullptr; }
 
     const Snapshot * snapshot_at(std::int32_t position, const SamplingParams * sampling) const;

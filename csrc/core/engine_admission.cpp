@@ -1,0 +1,256 @@
+// Engine: which runs become rows of the next decode, and what has to be in the cache for that.
+
+#include "engine.h"
+
+#include "error.h"
+#include "rng.h"
+
+#include <algorithm>
+
+namespace arts {
+
+// Of the runs that wait: one whose prefix is in the cache before one whose is not, then the oldest branch, so that traces
+// are finished, and their cells freed, before others are begun. The second says whether it is new: not yet begun here.
+std::pair<Run *, bool> Engine::next_waiting() const {
+    Run * best = nullptr;
+    std::pair<int, BranchId> best_key;
+    for (Run * run : waiting_) {
+        if (deferred_.count(run) > 0) {
+            continue;
+        }
+        const int rank = run->sequence || run->parent->sequence || !run->has_uncached() ? 0 : 1;
+        const std::pair<int, BranchId> key(rank, first_id(*run));
+        if (best == nullptr || key < best_key) {
+            best = run;
+            best_key = key;
+        }
+    }
+    return {best, best_key.first == 1};
+}
+
+// How many branches to run at once, as far as the loop is free to choose: with new ones.
+std::size_t Engine::choose_rows() {
+    if (!options_.tunes_rows) {
+        return tuner_.max_rows();
+    }
+    std::size_t own_cells = 0;
+    for (const Run * lane : lanes_) {
+        own_cells += lane->cells.size();
+    }
+    const std::size_t high_water = cache_->cells().high_water();
+    return tuner_.target(mean_trace_tokens_ / 2, static_cast<double>(high_water - std::min(high_water, own_cells)));
+}
+
+void Engine::fill_lanes() {
+    if (waiting_.empty()) {
+        return;
+    }
+    const std::size_t target = choose_rows();
+    std::vector<Prefill> prefills;
+    std::size_t num_pending = 0; // tokens of `prefills`
+    deferred_.clear();
+    try {
+        while (lanes_.size() + prefills.size() < static_cast<std::size_t>(options_.max_rows)) {
+            const auto [run, is_new] = next_waiting();
+            if (run == nullptr || (is_new && lanes_.size() + prefills.size() >= target)) {
+                break;
+            }
+            if (!run->has_uncached()) {
+                continue_cached(run);
+            } else if (is_blocked(run)) {
+                deferred_.insert(run);
+            } else if (!admit(run, prefills, num_pending)) {
+                break;
+            }
+        }
+        prefill(prefills);
+    } catch (...) {
+        give_up(prefills);
+        throw;
+    }
+}
+
+// Whether a token before the run's last one is about to be decoded for another run.
+bool Engine::is_blocked(Run * run) const {
+    const Run * deepest = KvCache::deepest_cached(run);
+    for (const Run * above = run; !above->is_root(); above = above->parent) {
+        if (above->is_busy && above->has_uncached()) {
+            return true;
+        }
+        if (above == deepest) {
+            break;
+        }
+    }
+    return false;
+}
+
+// Makes the run a lane, or the target of a prefill that makes it one. False: no room now.
+bool Engine::admit(Run * run, std::vector<Prefill> & prefills, std::size_t & num_pending) {
+    Run * source = KvCache::deepest_cached(run);
+    std::size_t num_missing = 0;
+    Prefill prefill{run, {}};
+    for (Run * above = run;; above = above->parent) {
+        const std::size_t missing = above->tokens.size() - above->cells.size();
+        num_missing += missing;
+        if (missing > (above == run ? 1u : 0u)) {
+            prefill.path.push_back(above);
+        }
+        if (above == source || above->is_root()) {
+            break;
+        }
+    }
+    std::reverse(prefill.path.begin(), prefill.path.end());
+    const bool is_alone = lanes_.empty() && prefills.empty();
+    // The lanes at work get some room to grow, lest what is admitted now is thrown out at once.
+    const std::size_t slack = is_alone ? 0 : 16 * (lanes_.size() + prefills.size() + 1);
+    const bool was_busy = std::exchange(source->is_busy, !source->is_root()); // neither may make room for itself
+    run->is_busy = true;
+    const bool has_room = make_room(num_missing + num_pending + slack, is_alone);
+    run->is_busy = false;
+    source->is_busy = source != run && was_busy;
+    if (!has_room) {
+        if (is_alone) {
+            end_all(run, StopReason::CacheFull);
+        }
+        return is_alone;
+    }
+    if (!attach(run, is_alone)) {
+        return false;
+    }
+    waiting_.erase(std::find(waiting_.begin(), waiting_.end(), run));
+    run->is_busy = true;
+    if (prefill.path.empty()) {
+        lanes_.push_back(run);
+        return true;
+    }
+    for (Run * above : prefill.path) {
+        above->is_busy = true;
+    }
+    num_pending += num_missing;
+    prefills.push_back(std::move(prefill));
+    return true;
+}
+
+bool Engine::make_room(std::size_t num_cells, bool is_alone) {
+    while (cache_->cells().num_free() < num_cells) {
+        Run * victim = cache_->least_recently_used(is_alone);
+        if (victim == nullptr) {
+            return false;
+        }
+        cache_->drop(victim);
+        ++stats_.num_parked;
+    }
+    return true;
+}
+
+bool Engine::attach(Run * run, bool is_alone) {
+    while (!cache_->attach(run)) {
+        Run * victim = cache_->least_recently_used(is_alone);
+        if (victim == nullptr) {
+            return false;
+        }
+        cache_->drop(victim); // its id is free now, or its parent's and the next to go
+        ++stats_.num_parked;
+    }
+    return true;
+}
+
+// A run that is wholly in the cache, but whose next token's row is gone: its branches draw from the candidates that were
+// kept; without any, its last token is decoded again.
+void Engine::continue_cached(Run * run) {
+    std::vector<Branch *> members;
+    std::vector<Draw> draws;
+    std::vector<Branch *> others;
+    for (Branch * branch : run->running) {
+        const Snapshot * snapshot = run->snapshot_at(run->end(), branch->sampling.get());
+        if (snapshot == nullptr) {
+            others.push_back(branch);
+            continue;
+        }
+        const Candidate & drawn = draw(snapshot->candidates, uniform(branch->seed, branch->stream, static_cast<std::uint32_t>(run->end())));
+        members.push_back(branch);
+        draws.push_back({drawn.token, drawn.log_p_model, drawn.log_p_sampling});
+    }
+    if (!others.empty()) {
+        if (run->num_holders == 1 && run->sequence) {
+            cache_->drop_last_token(run);
+            if (run->cells.empty()) {
+                cache_->settle(run);
+            }
+        } else { // others build on its last cell: a twin of its last token goes beside it
+            Run * parent = run->size() > 1 ? split(run, run->end() - 1) : run->parent;
+            Run * twin = tree_->add_child(parent);
+            twin->push(run->tokens.back(), run->log_p_model.back(), run->log_p_sampling.back());
+            twin->num_ever_cached = 1;
+            for (Branch * branch : others) {
+                run->running.erase(std::find(run->running.begin(), run->running.end(), branch));
+                set_tip(*branch, twin);
+                twin->running.push_back(branch);
+            }
+            if (run->running.empty()) {
+                leave_loop(run);
+            }
+            enqueue(twin);
+        }
+    }
+    if (!members.empty()) {
+        apply(run, members, draws);
+    }
+}
+
+void Engine::prefill(std::vector<Prefill> & prefills) {
+    std::vector<Run *> rows;
+    const auto flush = [&] {
+        if (!rows.empty()) {
+            decode(rows);
+            rows.clear();
+            batch_.clear();
+        }
+    };
+    batch_.clear();
+    bool is_stopped = false;
+    for (Prefill & prefill : prefills) {
+        for (Run * run : prefill.path) {
+            const std::int32_t end = run == prefill.lane ? run->size() - 1 : run->size();
+            for (std::int32_t i = run->num_cached(); i < end && !is_stopped; ++i) {
+                batch_.add(run->tokens[static_cast<std::size_t>(i)], run->start + i, cache_->ids_per_row(), false);
+                cache_->append_ids(*prefill.lane, batch_.ids());
+                (i < run->num_ever_cached ? stats_.num_tokens_redecoded : stats_.num_tokens_prefilled) += 1;
+                rows.push_back(run);
+                if (rows.size() == static_cast<std::size_t>(options_.max_prefill_rows)) {
+                    flush();
+                    is_stopped = must_stop() || is_late();
+                }
+            }
+        }
+    }
+    flush();
+    if (is_stopped) {
+        give_up(prefills);
+        return;
+    }
+    for (Prefill & prefill : prefills) {
+        for (Run * run : prefill.path) {
+            run->is_busy = false;
+        }
+        prefill.lane->is_busy = true;
+        lanes_.push_back(prefill.lane);
+    }
+    prefills.clear();
+}
+
+// Puts the targets of unfinished prefills back; what was decoded of them stays.
+void Engine::give_up(std::vector<Prefill> & prefills) {
+    for (Prefill & prefill : prefills) {
+        for (Run * run : prefill.path) {
+            run->is_busy = false;
+        }
+        prefill.lane->is_busy = false;
+        cache_->settle(prefill.lane);
+        enqueue(prefill.lane);
+    }
+    prefills.clear();
+    batch_.clear();
+}
+
+} // namespace arts
