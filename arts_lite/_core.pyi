@@ -1,10 +1,14 @@
 """Types of the C++ extension. Checked against it by mypy's stubtest."""
 
 from collections.abc import Mapping, Sequence
-from typing import final
+from typing import NoReturn, final, type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
+
+@type_check_only
+class _PybindType(type):
+    """Metaclass of pybind11's classes."""
 
 def required_symbols() -> list[str]:
     """Names of the libllama functions that `bind` needs."""
@@ -22,7 +26,7 @@ def log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """log softmax of one row, as the sampler computes it. float32[n_vocab] -> float32[n_vocab]."""
 
 @final
-class SamplingParams:
+class SamplingParams(metaclass=_PybindType):
     """Checked by `arts_lite.types.SamplingParams`; see there for the meaning and the order of the filters."""
 
     def __init__(
@@ -38,63 +42,94 @@ class SamplingParams:
     ) -> None: ...
 
 @final
-class StepRules:
+class StepRules(metaclass=_PybindType):
     """See `arts_lite.types.StepRules`; texts as bytes."""
 
-    def __init__(
-        self, *, delimiters: Sequence[bytes], min_step_bytes: int, stop_strings: Sequence[bytes]
-    ) -> None: ...
+    def __init__(self, *, delimiters: Sequence[bytes], min_step_bytes: int, stop_strings: Sequence[bytes]) -> None: ...
 
 def sample_row(
-    logits: NDArray[np.float32], history: NDArray[np.int32], params: SamplingParams, seed: int, stream: int, position: int
+    logits: NDArray[np.float32],
+    history: NDArray[np.int32],
+    params: SamplingParams,
+    seed: int,
+    stream: int,
+    position: int,
 ) -> tuple[int, float, float]:
     """Draw one token from a row: (token, log-prob under the model, log-prob under the sampling distribution)."""
 
 @final
-class Event:
-    kind: str
-    """A value of `arts_lite.types.EventKind`."""
-    branch: int
-    """-1 where the event has no branch."""
-    position: int
-    reason: str
-    """A value of `arts_lite.types.StopReason`, or ''."""
+class Event(metaclass=_PybindType):
+    def __init__(self, *args: NoReturn, **kwargs: NoReturn) -> None:
+        """Made by the engine only."""
+
+    @property
+    def kind(self) -> str:
+        """A value of `arts_lite.types.EventKind`."""
+    @property
+    def branch(self) -> int:
+        """-1 where the event has no branch."""
+    @property
+    def position(self) -> int: ...
+    @property
+    def reason(self) -> str:
+        """A value of `arts_lite.types.StopReason`, or ''."""
 
 @final
-class Stats:
+class Stats(metaclass=_PybindType):
     """Counters of an engine since it was made. Seconds are wall time."""
 
-    num_tokens_decoded: int
-    """Rows decoded to extend branches (one row may serve several branches that are still equal)."""
-    num_tokens_prefilled: int
-    """Prompt tokens decoded, each distinct prefix once."""
-    num_tokens_redecoded: int
-    """Tokens decoded again because their branch had been parked or forked where no candidates were kept."""
-    num_tokens_shared: int
-    """Tokens that `open` and `fork` took from a living prefix instead of decoding them."""
-    num_rows_padding: int
-    num_decode_calls: int
-    num_forks: int
-    """llama.cpp sequence copies made."""
-    num_parked: int
-    """Times that a branch was parked, by the caller or for want of room."""
-    decode_s: float
-    """Inside llama_decode and waiting for its results."""
-    sample_s: float
-    advance_s: float
-    """Inside advance() in all; outside share = 1 - decode_s / advance_s."""
-    num_cells_used: int
-    num_cells_high_water: int
-    """Highest used cell index + 1 at present: what attention has to walk over."""
-    num_cells_capacity: int
-    num_sequences_used: int
-    num_sequences: int
-    num_branches: int
-    num_rows_target: int
-    """How many branches the loop would run at once now, from what it has measured so far."""
+    def __init__(self, *args: NoReturn, **kwargs: NoReturn) -> None:
+        """Made by the engine only."""
+
+    @property
+    def num_tokens_decoded(self) -> int:
+        """Rows decoded to extend branches (one row may serve several branches that are still equal)."""
+    @property
+    def num_tokens_prefilled(self) -> int:
+        """Prompt tokens decoded, each distinct prefix once."""
+    @property
+    def num_tokens_redecoded(self) -> int:
+        """Tokens decoded again because their branch had been parked or forked where no candidates were kept."""
+    @property
+    def num_tokens_shared(self) -> int:
+        """Tokens that `open` and `fork` took from a living prefix instead of decoding them."""
+    @property
+    def num_rows_padding(self) -> int: ...
+    @property
+    def num_decode_calls(self) -> int: ...
+    @property
+    def num_forks(self) -> int:
+        """llama.cpp sequence copies made."""
+    @property
+    def num_parked(self) -> int:
+        """Times that a branch was parked, by the caller or for want of room."""
+    @property
+    def decode_s(self) -> float:
+        """Inside llama_decode and waiting for its results."""
+    @property
+    def sample_s(self) -> float: ...
+    @property
+    def advance_s(self) -> float:
+        """Inside advance() in all; outside share = 1 - decode_s / advance_s."""
+    @property
+    def num_cells_used(self) -> int: ...
+    @property
+    def num_cells_high_water(self) -> int:
+        """Highest used cell index + 1 at present: what attention has to walk over."""
+    @property
+    def num_cells_capacity(self) -> int: ...
+    @property
+    def num_sequences_used(self) -> int: ...
+    @property
+    def num_sequences(self) -> int: ...
+    @property
+    def num_branches(self) -> int: ...
+    @property
+    def num_rows_target(self) -> int:
+        """How many branches the loop would run at once now, from what it has measured so far."""
 
 @final
-class Engine:
+class Engine(metaclass=_PybindType):
     """Branches over one llama_context. Not owning: the context must outlive it (call `shutdown` first).
 
     Every method may be called from any thread; calls take turns. Methods of a branch that does not exist or of an
