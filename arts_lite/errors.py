@@ -22,14 +22,6 @@ class ContextOverflowError(ArtsError):
     """A prompt or a trace is longer than the context allows."""
 
 
-class KVCacheFullError(ArtsError):
-    """One branch alone needs more KV cells than the cache has."""
-
-
-class SequencePoolExhaustedError(ArtsError):
-    """Every sequence id is leased to a branch that cannot be parked."""
-
-
 class BranchClosedError(ArtsError):
     """A branch was used after it, or its engine, had been closed."""
 

@@ -8,8 +8,6 @@ const char * exception_name(ErrorCode code) {
     switch (code) {
         case ErrorCode::BranchClosed: return "BranchClosedError";
         case ErrorCode::ContextOverflow: return "ContextOverflowError";
-        case ErrorCode::KVCacheFull: return "KVCacheFullError";
-        case ErrorCode::SequencePoolExhausted: return "SequencePoolExhaustedError";
         case ErrorCode::Decode: return "DecodeError";
         case ErrorCode::InvalidArgument:
         case ErrorCode::Internal: break;

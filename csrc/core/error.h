@@ -10,8 +10,6 @@ enum class ErrorCode {
     InvalidArgument,
     BranchClosed,
     ContextOverflow,
-    KVCacheFull,
-    SequencePoolExhausted,
     Decode,
     Internal,
 };
