@@ -10,6 +10,7 @@ from arts_lite.cli.commands import Commands
 COMMANDS = {
     "solve": ("arts_lite.cli.solve:solve", "Answer questions by searching a model's reasoning."),
     "info": ("arts_lite.cli.info:info", "Tell what a GGUF file is and what a search with it needs."),
+    "grade": ("arts_lite.cli.grade:grade", "Tell which answers of a file are right."),
 }
 
 
