@@ -11,6 +11,7 @@ COMMANDS = {
     "solve": ("arts_lite.cli.solve:solve", "Answer questions by searching a model's reasoning."),
     "info": ("arts_lite.cli.info:info", "Tell what a GGUF file is and what a search with it needs."),
     "grade": ("arts_lite.cli.grade:grade", "Tell which answers of a file are right."),
+    "sdf": ("arts_lite.cli.sdf:sdf", "Grow a dataset of trees for training; sdf stats: describe one."),
 }
 
 

@@ -121,6 +121,7 @@ class SdfRun:
         folder: gets settings.json and one tree file per shard.
         shard: (i, n): this run grows problems i, i + n, ... (from 1).
         suffix: ".jsonl", ".jsonl.gz" or ".jsonl.zst".
+        model_sha256: of the proposer's file; None: not known, and then not checked when the run goes on.
         engine_options: those that change what is drawn; JSON-ready.
         clock: seconds, monotonic.
 
@@ -138,6 +139,7 @@ class SdfRun:
         *,
         shard: tuple[int, int] = (1, 1),
         suffix: str = ".jsonl.gz",
+        model_sha256: str | None = None,
         engine_options: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -155,6 +157,7 @@ class SdfRun:
         name = "trees" if shard[1] == 1 else f"trees-{shard[0]:05d}-of-{shard[1]:05d}"
         self.path = folder / f"{name}{suffix}"
         self._suffix = suffix
+        self._model_sha256 = model_sha256
         self._engine_options = dict(engine_options or {})
         self._clock = clock
         self._loop = SearchLoop(
@@ -223,7 +226,8 @@ class SdfRun:
     @cached_property
     def _model(self) -> dict[str, Any]:
         plain = self._proposer.info.to_dict()
-        return {name: value for name, value in plain.items() if name not in ("chat_template", "arts")}
+        kept = {name: value for name, value in plain.items() if name not in ("chat_template", "arts")}
+        return {**kept, "sha256": self._model_sha256}
 
     @cached_property
     def _origin(self) -> tuple[dict[str, Any], Mapping[str, str]]:

@@ -143,7 +143,8 @@ def killed_or_done(folder: Path, rng: random.Random) -> bool:
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"fork_prob": 0.25}, {"num": 13}, {"shard": (1, 2)}, {"suffix": ".jsonl"}]
+    "change",
+    [{"seed": 1}, {"fork_prob": 0.25}, {"num": 13}, {"shard": (1, 2)}, {"suffix": ".jsonl"}, {"model_sha256": "ab"}],
 )
 def test_other_settings_are_refused_and_named(tmp_path: Path, change: dict[str, object]) -> None:
     list(small_run(tmp_path).run())
