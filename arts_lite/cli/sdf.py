@@ -47,6 +47,8 @@ def sdf(ctx: click.Context, /, **options: Any) -> None:
             raise click.UsageError(f"missing {why}.")
     if options["proposer"] is None:
         raise click.UsageError(_NO_PROPOSER)
+    if options["verifier"] is not None:
+        raise click.UsageError("--verifier has nothing to do here: the trees are what a verifier learns from.")
     work = _told_as_usage(lambda: _Work(options))
     with ExitStack() as stack:
         display = stack.enter_context(ProgressDisplay(is_quiet=options["quiet"]))

@@ -17,6 +17,7 @@ from typing import Any
 from arts_lite.errors import ArtsError
 from arts_lite.experiments.folder import SUFFIXES, settle
 from arts_lite.experiments.order import in_path_order
+from arts_lite.experiments.progress import Counters, SdfProgress
 from arts_lite.search import SearchLoop, SearchRequest, SearchResult, make_scorer
 from arts_lite.search.events import Progress, QuestionFailed, QuestionFinished
 from arts_lite.solver import SolverConfig
@@ -74,43 +75,6 @@ class SdfConfig:
             system=self.system,
             max_open=self.max_open,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class SdfProgress:
-    """Counters of a run.
-
-    Attributes:
-        num_done: problems whose trees are in the file, those of earlier runs included.
-        num_before: of these, by earlier runs.
-        num_failed: problems that could not be searched in this run.
-        num_problems: of this shard.
-        num_leaves, num_correct: of this run's trees.
-        num_tokens: decoded by this run.
-        seconds: since this run began.
-        why: of the last failure; "" without one.
-    """
-
-    num_done: int
-    num_before: int
-    num_failed: int
-    num_problems: int
-    num_leaves: int
-    num_correct: int
-    num_tokens: int
-    seconds: float
-    why: str = ""
-
-    @property
-    def trees_per_second(self) -> float:
-        """Speed of this run."""
-        return (self.num_done - self.num_before) / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Time that the rest takes at this run's speed; None before the first tree."""
-        num_left = self.num_problems - self.num_done - self.num_failed
-        return num_left / self.trees_per_second if self.trees_per_second > 0 else None
 
 
 class SdfRun:
@@ -181,7 +145,7 @@ class SdfRun:
         with TreeWriter(self.path) as writer:
             done = _ids(self.path)
             todo = [problem for problem in self._problems if problem.id not in done]
-            state = _Counters(len(self._problems), len(self._problems) - len(todo), self._clock)
+            state = Counters(len(self._problems), len(self._problems) - len(todo), self._clock)
             yield state.told()
             with closing(self._loop.run(self._requests(todo))) as events:
                 for event in events:
@@ -209,6 +173,7 @@ class SdfRun:
             "kind": "sdf",
             "task": self._task.name,
             "prompt": self._task.prompt_template,
+            "prompt_tokens": self._prompt_digest,
             "problems": {"num": len(self._all_problems), "sha256": _digest(self._all_problems)},
             "proposer": {name: self._model.get(name) for name in ("name", "sha256")},
             "engine": self._engine_options,
@@ -217,6 +182,11 @@ class SdfRun:
             "num_shards": self._shard[1],
             "suffix": self._suffix,
         }
+
+    @cached_property
+    def _prompt_digest(self) -> str:
+        """Stands for the model's chat template and system prompt, by what they make of one question."""
+        return sha256(repr(self._proposer.encode_prompt("1 + 1 = ?", self._config.system)).encode()).hexdigest()
 
     @cached_property
     def _resolved(self) -> SolverConfig:
@@ -279,48 +249,6 @@ class SdfRun:
 def problem_seed(seed: int, problem_id: str) -> int:
     """Derive the seed of a problem's search, in [0, 2**63): its draws do not depend on what is searched beside it."""
     return int.from_bytes(blake2b(f"{seed} {problem_id}".encode(), digest_size=8).digest(), "big") >> 1
-
-
-@dataclass
-class _Counters:
-    num_problems: int
-    num_before: int
-    clock: Callable[[], float]
-    num_new: int = 0
-    num_failed: int = 0
-    num_leaves: int = 0
-    num_correct: int = 0
-    num_tokens: int = 0
-    why: str = ""
-
-    def __post_init__(self) -> None:
-        self._began_s = self.clock()
-
-    def add(self, tree: Tree, num_tokens: int) -> None:
-        """Count a tree that has been written."""
-        self.num_new += 1
-        self.num_tokens += num_tokens
-        self.num_leaves += sum(end.correct is not None for end in tree.ends)
-        self.num_correct += sum(end.correct is True for end in tree.ends)
-
-    def note_failures(self, failures: Sequence[Exception]) -> None:
-        """Count problems that could not be searched."""
-        self.num_failed = len(failures)
-        self.why = str(failures[-1]) if failures else ""
-
-    def told(self) -> SdfProgress:
-        """Freeze the counters."""
-        return SdfProgress(
-            self.num_before + self.num_new,
-            self.num_before,
-            self.num_failed,
-            self.num_problems,
-            self.num_leaves,
-            self.num_correct,
-            self.num_tokens,
-            self.clock() - self._began_s,
-            self.why,
-        )
 
 
 def _ids(path: Path) -> set[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,22 @@ def test_other_settings_end_with_one_clear_error(sdf: Sdf, tmp_path: Path) -> No
     assert result.returncode == 3
     assert "search.seed is 0 there and 5 here" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_ctrl_c_keeps_the_trees_that_are_complete(sdf: Sdf, tiny_model_path: Path, tmp_path: Path) -> None:
+    problem = ["--task", "countdown", "--num-problems", "2000", "--out", str(tmp_path / "d"), "--compress", "none"]
+    options = ["--proposer", str(tiny_model_path), "--num-traces", "3", "--max-tokens", "24", "--threads", "1"]
+    command = [sys.executable, "-m", "arts_lite", "sdf", *options, *problem]
+    trees = tmp_path / "d" / "trees.jsonl"
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        while not (trees.exists() and trees.stat().st_size) and process.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.01)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "of 2000 trees" in errors
+    assert 0 < len(list(read_folder(tmp_path / "d"))) < 2000
 
 
 @pytest.mark.parametrize(
