@@ -18,6 +18,7 @@ from arts_lite.tasks.problem import Problem, check_split, split_of
 
 OPERATORS = "+-*/"
 _MAX_TRIES = 100_000
+_MAX_QUESTION_CHARS = 1000
 _STEP = re.compile(r"\s*(-?\d{1,12})\s*([-+*/])\s*(-?\d{1,12})\s*=\s*(-?\d{1,12})\s*(?:;([-\d\s]*))?")
 _NUMBERS = re.compile(r"(?<![\d.])\d{1,9}(?!\d|\.\d)")
 _IN_TEXT = re.compile(r"[\d(][\d\s()+*/\u00d7\u00f7\u2212-]{2,200}")
@@ -237,6 +238,8 @@ def grade_countdown(problem: Problem, answer: str) -> bool:
 
 def read_countdown(question: str) -> Problem | None:
     """Read "make 24 from 3, 5, 7, 8" and the like; None if the text is no such question."""
+    if len(question) > _MAX_QUESTION_CHARS:
+        return None
     text = question.lower()
     numbers = [int(number) for number in _NUMBERS.findall(text)]
     target_first = re.search(r"\b(?:make|reach|get|target(?: is| of|:)?|obtain|build|hit|form)\s+(\d{1,9})\b", text)

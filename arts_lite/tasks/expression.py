@@ -8,6 +8,7 @@ from fractions import Fraction
 
 MAX_CHARS = 300
 MAX_DIGITS = 30
+MAX_DEPTH = 60
 _TOKEN = re.compile(r"\s*(\d+|[-+*/()])")
 _SIGNS = str.maketrans(
     {"\u00d7": "*", "\u00b7": "*", "\u22c5": "*", "\u00f7": "/", "\u2212": "-", "\u2013": "-", "[": "(", "]": ")"}
@@ -62,12 +63,13 @@ def _tokens(text: str) -> list[str]:
 
 
 class _Reader:
-    """Recursive descent; the depth is bounded by `MAX_CHARS`."""
+    """Recursive descent, of bounded depth."""
 
     def __init__(self, tokens: list[str]) -> None:
         self.position = 0
         self.numbers: list[int] = []
         self._tokens = tokens
+        self._depth = 0
 
     def sum(self) -> Fraction:
         """Read terms joined by + and -."""
@@ -91,6 +93,14 @@ class _Reader:
         return value
 
     def _factor(self) -> Fraction:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise ValueError(f"the expression is nested deeper than {MAX_DEPTH}")
+        value = self._nested()
+        self._depth -= 1
+        return value
+
+    def _nested(self) -> Fraction:
         token = self._take()
         if token == "-":
             return -self._factor()

@@ -7,8 +7,10 @@ import random
 import subprocess
 import sys
 import warnings
+from importlib.resources import files
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from experiments.killed_sdf import NUM_PROBLEMS, make_run
@@ -204,3 +206,11 @@ def test_the_fork_rate_is_the_one_asked_for_over_a_thousand_trees(tmp_path: Path
         num_boundaries += int(np.maximum(tree.depth[tree.trace_node[mains]] - 1, 0).sum())
     deviation = 4 * (0.3 * 0.7 / num_boundaries) ** 0.5
     assert abs(num_forks / num_boundaries - 0.3) < deviation
+
+
+def test_every_line_holds_to_the_published_schema(tmp_path: Path) -> None:
+    list(small_run(tmp_path, suffix=".jsonl").run())
+    schema = json.loads(files("arts_lite.tree").joinpath("tree.schema.json").read_text(encoding="utf-8"))
+    validator = jsonschema.Draft202012Validator(schema)
+    for line in (tmp_path / "trees.jsonl").read_text(encoding="utf-8").splitlines():
+        validator.validate(json.loads(line))
