@@ -12,6 +12,16 @@ from tiny_gguf import TinyModel, write_tiny_gguf
 from arts_lite.engine import Engine, EngineConfig, Model
 
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # an abort should end a test, not start a debugger
+GPU_LAYERS = int(os.environ.get("ARTS_TEST_GPU_LAYERS", "0"))  # -1: the same tests with all layers on the GPU
+
+
+@pytest.fixture(scope="session", autouse=True)
+def away_from_the_source_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let processes that tests start find the installed package: the source tree holds no compiled extension."""
+    before = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("elsewhere"))
+    yield
+    os.chdir(before)
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +44,7 @@ def tiny_spm_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_model_path: Path) -> Iterator[Model]:
-    with Model(tiny_model_path) as model:
+    with Model(tiny_model_path, EngineConfig(gpu_layers=GPU_LAYERS)) as model:
         yield model
 
 
@@ -44,7 +54,7 @@ def make_engine(tiny_model: Model) -> Iterator[Callable[..., Engine]]:
     engines: list[Engine] = []
 
     def make(model: Model = tiny_model, **settings: object) -> Engine:
-        engines.append(Engine(model, EngineConfig(**{"threads": 1, **settings})))  # type: ignore[arg-type]
+        engines.append(Engine(model, EngineConfig(**{"threads": 1, "gpu_layers": GPU_LAYERS, **settings})))  # type: ignore[arg-type]
         return engines[-1]
 
     yield make

@@ -7,7 +7,7 @@ import os
 import pty
 import signal
 import subprocess
-import sys
+import sysconfig
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ from tiny_gguf import TinyModel, write_tiny_gguf
 from arts_lite.tree import read_trees
 
 Arts = Callable[..., "subprocess.CompletedProcess[bytes]"]
-COMMAND = [sys.executable, "-m", "arts_lite"]
+COMMAND = [str(Path(sysconfig.get_path("scripts")) / "arts-lite")]
 
 
 @pytest.fixture
