@@ -97,7 +97,10 @@ def main() -> None:
     repeats = max(chosen.repeats, 5)
     largest = max(chosen.cells)
     config = EngineConfig(
-        threads=chosen.threads, gpu_layers=chosen.gpu_layers, ctx_size=largest + 256, num_cells=max(largest + 2048, 16384)
+        threads=chosen.threads,
+        gpu_layers=chosen.gpu_layers,
+        ctx_size=largest + 256,
+        num_cells=max(largest + 2048, 16384),
     )
     rows: list[dict[str, Any]] = []
     with Engine.from_gguf(chosen.model, config) as engine:

@@ -1,9 +1,9 @@
 """Many long branches on one prefix: what the engine chooses, against every fixed choice.
 
-A tree of B branches of L tokens each on a shared prefix of P tokens is generated to its end. `engine` is the engine with
-its defaults; `rows=R` is the same engine held to R rows a batch, without padding; `split` is bare llama_decode on a cache
-with a stream of its own per branch (kv_unified=False), all B branches in every call, no sampling: the figure to beat,
-though it cannot fork in mid-sequence.
+A tree of B branches of L tokens each on a shared prefix of P tokens is generated to its end. `engine` is the engine
+with its defaults; `rows=R` is the same engine held to R rows a batch, without padding; `split` is bare llama_decode on
+a cache with a stream of its own per branch (kv_unified=False), all B branches in every call, no sampling: the figure
+to beat, though it cannot fork in mid-sequence.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Tree:
 
     @property
     def num_cells(self) -> int:
+        """KV cells of the whole tree, with some to spare."""
         total = self.num_prefix + self.num_branches * self.num_tokens
         return -(-(total + 256) // 256) * 256
 
@@ -106,9 +107,7 @@ def main() -> None:
         for num_branches in chosen.branches:
             for num_tokens in chosen.tokens:
                 tree = Tree(num_branches, num_tokens, chosen.prefix)
-                config = dataclasses.replace(
-                    base, ctx_size=chosen.prefix + num_tokens + 2, num_cells=tree.num_cells
-                )
+                config = dataclasses.replace(base, ctx_size=chosen.prefix + num_tokens + 2, num_cells=tree.num_cells)
                 with Engine(model, config) as engine:
                     threads = engine.plan.threads
                 measures = {"engine": lambda c=config, t=tree: unified_rate(model, c, t, 1)}

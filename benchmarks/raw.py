@@ -26,7 +26,10 @@ class RawBatch:
         start = self._ids.ctypes.data
         self._id_pointers = np.arange(start, start + 4 * max_rows, 4, dtype=np.uint64)
 
-    def fill(self, tokens: Sequence[int], positions: Sequence[int], ids: Sequence[int], *, is_output: bool) -> llama.llama_batch:
+    def fill(
+        self, tokens: Sequence[int], positions: Sequence[int], ids: Sequence[int], *, is_output: bool
+    ) -> llama.llama_batch:
+        """Write rows of (token, position, sequence); valid until the next call."""
         num_rows = len(tokens)
         self._tokens[:num_rows] = tokens
         self._positions[:num_rows] = positions
@@ -57,12 +60,14 @@ class RawDecoder:
         self._max_rows = max_rows
 
     def prefill(self, tokens: Sequence[int], sequence: int = 0) -> None:
+        """Decode a prompt into a sequence, without logits."""
         for start in range(0, len(tokens), self._max_rows):
             chunk = tokens[start : start + self._max_rows]
             positions = range(start, start + len(chunk))
             self._decode(self._batch.fill(chunk, list(positions), [sequence] * len(chunk), is_output=False))
 
     def fork(self, sequence: int, length: int, source: int = 0) -> None:
+        """Copy the first `length` positions (-1: all) of a sequence."""
         llama.llama_memory_seq_cp(self._memory, source, sequence, 0, length)
 
     def step(self, tokens: Sequence[int], position: int, sequences: Sequence[int]) -> float:

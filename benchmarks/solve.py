@@ -7,8 +7,8 @@
 * with --llama-server BINARY: `one` and `many` against its n_cmpl.
 
 Figures are tokens of finished traces per second of wall time, prompts included (what two traces share is counted for
-both in `one` and `many`, where the baselines decode it for both, and once in `sdf`); a baseline that draws independent traces may be
-measured on fewer of them (--baseline-traces), since its rate does not depend on their number.
+both in `one` and `many`, where the baselines decode it for both, and once in `sdf`). A baseline that draws independent
+traces may be measured on fewer of them (--baseline-traces), since its rate does not depend on their number.
 """
 
 from __future__ import annotations
@@ -32,13 +32,11 @@ from arts_lite.solver import Solution, Solver, SolverConfig
 QUESTIONS = [
     PROMPT,
     "A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?",
-    "A farmer has 12 rows of 15 apple trees. A storm knocks down a third of them. Each tree that still stands gives 40 "
-    "apples. How many apples does he pick?",
+    "A farmer has 12 rows of 15 apple trees. A storm fells a third. Each one left gives 40 apples. How many apples in all?",
     "Tickets cost $8 for adults and $5 for children. A group of 14 people paid $91. How many children were in it?",
-    "A train leaves at 9:40 and arrives at 13:05. It stops for 8 minutes at each of 5 stations. For how many minutes "
-    "does it move?",
+    "A train leaves at 9:40, arrives at 13:05 and stops for 8 minutes at each of 5 stations. How many minutes does it move?",
     "A shop marks a $120 coat down by 25 % and takes another 10 % off at the till. What does the coat cost in the end?",
-    "Mia reads 18 pages on Monday and each day 4 pages more than the day before. How many pages has she read by Friday?",
+    "Mia reads 18 pages on Monday and each day 4 more than the day before. How many pages has she read by Friday?",
     "A tank holds 240 litres. One pump fills it in 4 hours, a leak empties it in 12. How many hours until it is full?",
 ]
 
@@ -52,9 +50,14 @@ class Bench:
         self.rows: list[dict[str, Any]] = []
 
     def solver(self) -> Solver:
+        """Load a fresh solver."""
         chosen = self.options
         return Solver.from_gguf(
-            chosen.model, config=self.config, threads=chosen.threads, gpu_layers=chosen.gpu_layers, num_traces=2 * chosen.n
+            chosen.model,
+            config=self.config,
+            threads=chosen.threads,
+            gpu_layers=chosen.gpu_layers,
+            num_traces=2 * chosen.n,
         )
 
     def ours(self) -> dict[str, float]:
@@ -72,6 +75,7 @@ class Bench:
 
     @property
     def many(self) -> list[str]:
+        """Questions of the case `many`."""
         return QUESTIONS[: self.options.questions]
 
     def _rate(self, search: Any) -> float:
@@ -141,6 +145,7 @@ class Bench:
 
     @property
     def threads(self) -> int:
+        """CPU threads of every client."""
         return int(self.options.threads or 2)
 
 
@@ -178,11 +183,17 @@ def server_rate(address: str, bench: Bench, questions: list[str]) -> float:
             "prompt": bench.prompts[question],
             "n_cmpl": bench.options.n,
             "n_predict": bench.options.max_tokens,
-            **{"temperature": 0.6, "top_p": 0.95, "top_k": 0, "min_p": 0.0, "samplers": ["temperature", "top_p"]},
+            "temperature": 0.6,
+            "top_p": 0.95,
+            "top_k": 0,
+            "min_p": 0.0,
+            "samplers": ["temperature", "top_p"],
         }
         request = urllib.request.Request(address + "/completion", json.dumps(body).encode())
         answers = json.loads(urllib.request.urlopen(request, timeout=3600).read())
-        num_tokens += sum(answer["tokens_predicted"] for answer in (answers if isinstance(answers, list) else [answers]))
+        num_tokens += sum(
+            answer["tokens_predicted"] for answer in (answers if isinstance(answers, list) else [answers])
+        )
     return num_tokens / (time.perf_counter() - start)
 
 
