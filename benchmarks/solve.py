@@ -32,9 +32,9 @@ from arts_lite.solver import Solution, Solver, SolverConfig
 QUESTIONS = [
     PROMPT,
     "A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?",
-    "A farmer has 12 rows of 15 apple trees. A storm fells a third. Each one left gives 40 apples. How many apples in all?",
+    "A farmer has 12 rows of 15 apple trees. A storm fells a third. Each one left gives 40 apples. How many in all?",
     "Tickets cost $8 for adults and $5 for children. A group of 14 people paid $91. How many children were in it?",
-    "A train leaves at 9:40, arrives at 13:05 and stops for 8 minutes at each of 5 stations. How many minutes does it move?",
+    "A train leaves at 9:40, arrives at 13:05 and stops for 8 minutes at each of 5 stations. How long does it move?",
     "A shop marks a $120 coat down by 25 % and takes another 10 % off at the till. What does the coat cost in the end?",
     "Mia reads 18 pages on Monday and each day 4 more than the day before. How many pages has she read by Friday?",
     "A tank holds 240 litres. One pump fills it in 4 hours, a leak empties it in 12. How many hours until it is full?",
