@@ -283,11 +283,19 @@ def _drawn_tokens(rng: Random, difficulty: ArithmeticDifficulty, num_operators: 
 
 
 def _is_wanted(tokens: list[Token], difficulty: ArithmeticDifficulty) -> bool:
-    try:
-        styles = STYLES if difficulty.styles else ("left",)
-        worked = [list(_lines(tokens, style)) for style in styles]
-    except ValueError:
-        return False
-    if any(value > difficulty.max_value for lines in worked for _, value in lines):
-        return False
-    return len({tuple(line for line, _ in lines) for lines in worked}) == len(worked)
+    """Whether all values are in range and the styles differ; the style that fails most often is tried first."""
+    traces: set[tuple[str, ...]] = set()
+    for style in ("partial", "left", "inner") if difficulty.styles else ("left",):
+        lines = []
+        try:
+            for line, value in _lines(tokens, style):
+                if value > difficulty.max_value:
+                    return False
+                lines.append(line)
+        except ValueError:
+            return False
+        is_split = len(lines) > difficulty.num_operators
+        if tuple(lines) in traces or (style == "partial" and not is_split):
+            return False
+        traces.add(tuple(lines))
+    return True
