@@ -23,7 +23,7 @@ def fork_row(engine: Engine, num_cells: int, repeats: int) -> dict[str, Any]:
     """Fork a branch of num_cells tokens at its end and in its middle."""
     prompt = np.random.default_rng(num_cells).integers(40, min(20000, engine.model.vocab.num_tokens), num_cells)
     start = time.perf_counter()
-    parent = engine.open(prompt.astype(np.int32), sampling=SAMPLING, rules=RULES, seed=0, stream=0, max_tokens=1)
+    parent = engine.open(prompt.astype(np.int32), sampling=SAMPLING, rules=RULES, seed=0, stream=0, max_tokens=3)
     engine.run(parent)
     engine.advance()
     prefill_s = time.perf_counter() - start

@@ -34,11 +34,15 @@ std::size_t Engine::choose_rows() {
         return tuner_.max_rows();
     }
     std::size_t own_cells = 0;
+    std::int32_t longest = 0; // what a trace may grow to; past traces say what to expect of it
     for (const Run * lane : lanes_) {
+        const Branch & branch = *lane->running.front();
         own_cells += lane->cells.size();
+        longest = std::max(longest, branch.max_length - branch.num_prompt);
     }
+    const double expected = longest > 0 ? std::min(mean_trace_tokens_, static_cast<double>(longest)) : mean_trace_tokens_;
     const std::size_t high_water = cache_->cells().high_water();
-    return tuner_.target(mean_trace_tokens_ / 2, static_cast<double>(high_water - std::min(high_water, own_cells)));
+    return tuner_.target(expected / 2, static_cast<double>(high_water - std::min(high_water, own_cells)));
 }
 
 void Engine::fill_lanes() {
