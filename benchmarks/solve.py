@@ -203,6 +203,7 @@ def main() -> None:
     options.add_argument("--questions", type=int, default=8)
     options.add_argument("--max-tokens", type=int, default=300)
     options.add_argument("--baseline-traces", type=int, default=16)
+    options.add_argument("--server-questions", type=int, default=8, help="of `many`, one request each, in turn")
     options.add_argument("--llama-server", type=Path, default=None)
     chosen = options.parse_args()
     if chosen.quick:
@@ -216,7 +217,7 @@ def main() -> None:
     ]
     if chosen.llama_server is not None:
         with llama_server(chosen.llama_server, chosen, bench.threads) as address:
-            for row, questions in zip(rows, [QUESTIONS[:1], bench.many], strict=False):
+            for row, questions in zip(rows, [QUESTIONS[:1], bench.many[: chosen.server_questions]], strict=False):
                 row["llama_server"] = server_rate(address, bench, questions)
                 row["ratio_to_server"] = row["tokens_per_s"] / row["llama_server"]
     names = ("n", "questions", "max_tokens", "baseline_traces", "gpu_layers")
