@@ -104,6 +104,7 @@ private:
     void settle_split(Run * lower);
     void prune_upwards(Run * run);
     void end(Branch & branch, StopReason reason);
+    void forget_events(BranchId branch);
     std::vector<const Run *> path_of(const Branch & branch) const;
     std::size_t num_text_bytes(const Branch & branch, std::int32_t end) const;
     void drop_exclusive(Branch & branch);

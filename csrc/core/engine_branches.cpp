@@ -263,6 +263,7 @@ void Engine::truncate(BranchId id, std::int32_t position) {
     if (position == branch.length()) {
         return;
     }
+    forget_events(id); // of what it no longer is
     Run * old_tip = branch.tip;
     set_tip(branch, cut_at(old_tip, position));
     branch.num_prompt = std::min(branch.num_prompt, position);
@@ -324,13 +325,17 @@ void Engine::prune_upwards(Run * run) {
     }
 }
 
+void Engine::forget_events(BranchId id) {
+    events_.erase(std::remove_if(events_.begin(), events_.end(), [&](const Event & event) { return event.branch == id; }), events_.end());
+}
+
 void Engine::close(BranchId id) {
     const std::lock_guard<std::mutex> lock(mutex_);
     Branch & branch = find(id);
     stop_running(branch);
     Run * tip = branch.tip;
     --tip->num_tips;
-    events_.erase(std::remove_if(events_.begin(), events_.end(), [&](const Event & event) { return event.branch == id; }), events_.end());
+    forget_events(id);
     branches_.erase(id);
     prune_upwards(tip);
 }

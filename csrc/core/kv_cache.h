@@ -1,7 +1,8 @@
 // Which runs of the prefix tree have their KV cells in llama.cpp's cache, and which sequence ids hold them.
 //
-// Invariants: cells used == sum of the runs' cached tokens == distinct prefix tokens alive. A run with cached tokens has
-// all its ancestors cached. Each leaf of the cached part of the tree holds exactly one sequence, which covers the whole
+// Invariants: cells used == sum of the runs' cached tokens == distinct prefix tokens alive (a token that a late fork draws
+// or decodes anew beside an equal sibling counts as one of its own). A run with cached tokens has all its ancestors
+// cached. Each leaf of the cached part of the tree holds exactly one sequence, which covers the whole
 // path from the root to it; inner runs hold none.
 #pragma once
 

@@ -108,7 +108,6 @@ def test_an_ended_branch_cannot_run_again_but_can_be_forked_and_truncated(tiny_e
     tiny_engine.check()
 
 
-@pytest.mark.xfail(reason="truncate leaves the event of a trace that ended at once in the queue", strict=True)
 def test_truncating_takes_back_the_event_of_the_end(tiny_engine: Engine) -> None:
     branch = open_branch(tiny_engine, max_tokens=5)
     run_to_end(tiny_engine, branch)
