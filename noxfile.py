@@ -65,9 +65,11 @@ def cpp(session: nox.Session) -> None:
 def sanitize(session: nox.Session) -> None:
     """Run csrc/tests under TSan and the real extension under ASan + UBSan; posargs choose the tests (tests/engine)."""
     _ctest(session, "tsan", "-DARTS_SANITIZE=thread", "-DCMAKE_BUILD_TYPE=RelWithDebInfo")
-    session.install(".[test]")
+    project = PROJECT["project"]
+    needs = [*PROJECT["build-system"]["requires"], *project["dependencies"], *project["optional-dependencies"]["test"]]
+    session.install(*needs)
     session.install(
-        *("--no-deps", "--force-reinstall", "."),
+        *("--no-deps", "--no-build-isolation", "--force-reinstall", "."),
         *(
             "-C",
             "cmake.define.ARTS_SANITIZE=address",
