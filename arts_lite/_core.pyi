@@ -127,6 +127,9 @@ class Stats(metaclass=_PybindType):
     @property
     def num_rows_target(self) -> int:
         """How many branches the loop would run at once now, from what it has measured so far."""
+    @property
+    def num_rows_max(self) -> int:
+        """How many branches one decode call advances at most."""
 
 @final
 class Engine(metaclass=_PybindType):

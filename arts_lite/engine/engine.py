@@ -45,6 +45,7 @@ class EngineStats:
     num_sequences: int
     num_branches: int
     num_rows_target: int
+    num_rows_max: int
 
     @property
     def outside_share(self) -> float:

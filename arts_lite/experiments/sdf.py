@@ -125,7 +125,7 @@ class SdfRun:
         self._engine_options = dict(engine_options or {})
         self._clock = clock
         self._loop = SearchLoop(
-            proposer.engine, num_rows=max(proposer.engine.stats().num_rows_target, 1), max_open=config.max_open
+            proposer.engine, num_rows=max(proposer.engine.stats().num_rows_max, 1), max_open=config.max_open
         )
         self._scorer = make_scorer("logprob")
         self._failures: list[ArtsError | ValueError] = []

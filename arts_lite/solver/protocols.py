@@ -12,7 +12,7 @@ class EngineStats(Protocol):
     """The counters that a solver looks at; there may be more."""
 
     @property
-    def num_rows_target(self) -> int:
+    def num_rows_max(self) -> int:
         """How many branches one decode call advances at most."""
         ...
 

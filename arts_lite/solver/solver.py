@@ -165,7 +165,7 @@ class Solver:
         if config.prompt_template is not None:
             raise ValueError(_TEMPLATE)
         engine = self.proposer.engine
-        num_rows = max(engine.stats().num_rows_target, 1)
+        num_rows = max(engine.stats().num_rows_max, 1)
         loop = SearchLoop(engine, num_rows=num_rows, max_open=config.max_open, follow_steps=follow_steps)
         return Call(self._turn, self._events(questions, config, loop, raises=raises), loop)
 

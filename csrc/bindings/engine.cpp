@@ -95,7 +95,8 @@ void bind_stats(py::module_ & m) {
         .def_readonly("num_sequences_used", &Stats::num_sequences_used)
         .def_readonly("num_sequences", &Stats::num_sequences)
         .def_readonly("num_branches", &Stats::num_branches)
-        .def_readonly("num_rows_target", &Stats::num_rows_target);
+        .def_readonly("num_rows_target", &Stats::num_rows_target)
+        .def_readonly("num_rows_max", &Stats::num_rows_max);
 }
 
 } // namespace

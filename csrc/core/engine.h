@@ -39,7 +39,7 @@ struct Stats {
     std::int64_t num_rows_padding = 0, num_decode_calls = 0, num_forks = 0, num_parked = 0;
     double decode_s = 0, sample_s = 0, advance_s = 0;
     std::int64_t num_cells_used = 0, num_cells_high_water = 0, num_cells_capacity = 0;
-    std::int64_t num_sequences_used = 0, num_sequences = 0, num_branches = 0, num_rows_target = 0;
+    std::int64_t num_sequences_used = 0, num_sequences = 0, num_branches = 0, num_rows_target = 0, num_rows_max = 0;
 };
 
 class Engine {

@@ -93,6 +93,7 @@ BranchState Engine::state(BranchId id) {
 Stats Engine::stats() {
     const std::lock_guard<std::mutex> lock(mutex_);
     Stats stats = stats_;
+    stats.num_rows_max = options_.max_rows;
     if (is_open_) {
         stats.num_forks = cache_->num_copies();
         stats.num_cells_used = static_cast<std::int64_t>(cache_->cells().num_used());

@@ -34,7 +34,7 @@ class FakeStats:
     num_forks: int = 0
     num_parked: int = 0
     num_branches: int = 0
-    num_rows_target: int = 16
+    num_rows_max: int = 16
 
 
 @dataclass
