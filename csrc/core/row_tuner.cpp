@@ -91,7 +91,8 @@ std::size_t RowTuner::padded(std::size_t num_rows, std::size_t num_cells) const 
 }
 
 std::size_t RowTuner::target(double cells_per_row, double other_cells) {
-    if (num_records_ < min_records) {
+    // The line through small batches knows nothing of tiles: the present size is left only once it was measured itself.
+    if (num_records_ < min_records || measured_[target_].seconds == 0.0) {
         return target_;
     }
     const auto per_token = [&](std::size_t rows) {

@@ -64,6 +64,19 @@ TEST_CASE("where cells cost little, as many branches run as may; where they cost
     CHECK(brief.target(2, 100) >= 12);
 }
 
+TEST_CASE("a size is not left before it was measured") {
+    RowTuner tuner(48);
+    for (std::size_t rows = 1; rows <= 8; ++rows) { // without any gain from batching so far
+        tuner.record(rows, 100, 25e-3 * double(rows));
+        tuner.record(rows, 200, 25e-3 * double(rows));
+    }
+    CHECK(tuner.target(128, 100) == 16);
+    for (int i = 0; i < 12; ++i) {
+        tuner.record(16, 300, 16 * 15e-3);
+    }
+    CHECK(tuner.target(128, 100) >= 16);
+}
+
 TEST_CASE("the choice does not hop about for a gain that noise explains") {
     RowTuner tuner(48);
     feed(tuner, 1e-3, 1e-3, 0.0, 16, 256); // 24 rows would save 2 %
