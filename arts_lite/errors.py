@@ -22,6 +22,10 @@ class ContextOverflowError(ArtsError):
     """A prompt or a trace is longer than the context allows."""
 
 
+class UnsupportedQuestionError(ArtsError):
+    """A question is of a kind that the model was not made for."""
+
+
 class BranchClosedError(ArtsError):
     """A branch was used after it, or its engine, had been closed."""
 
@@ -36,3 +40,7 @@ class VerifierError(ArtsError):
 
 class TraceFormatError(ArtsError):
     """A trace or tree file is damaged or of another schema version."""
+
+
+class TrainingError(ArtsError):
+    """A training run's folder, data or base model cannot be used, or its files cannot be written."""

@@ -20,10 +20,11 @@ PROMPT = (
 )
 
 
-def parser(description: str) -> argparse.ArgumentParser:
+def parser(description: str, *, needs_model: bool = True) -> argparse.ArgumentParser:
     """Options that all benchmarks take."""
     options = argparse.ArgumentParser(description=description)
-    options.add_argument("--model", required=True, type=Path, help="GGUF file")
+    default = "" if needs_model else "; default: the embedded one"
+    options.add_argument("--model", required=needs_model, type=Path, help=f"GGUF file{default}")
     options.add_argument("--threads", type=int, default=None, help="default: the engine's own choice")
     options.add_argument("--gpu-layers", type=int, default=0)
     options.add_argument("--repeats", type=int, default=3, help="interleaved repeats; medians are reported")

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 
-if find_spec("torch") is None:
-    raise ImportError("arts_lite.train needs torch, which is not installed. Run: pip install 'arts-lite[train]'")
+# Read by OpenMP when torch loads it. Threads that spin while they wait lose nine tenths of the speed as soon as another
+# process is busy on the same cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+for _package in ("torch", "gguf"):
+    if find_spec(_package) is None:
+        raise ImportError(
+            f"arts_lite.train needs {_package}, which is not installed. Run: pip install 'arts-lite[train]'"
+        )

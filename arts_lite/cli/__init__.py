@@ -12,6 +12,7 @@ COMMANDS = {
     "info": ("arts_lite.cli.info:info", "Tell what a GGUF file is and what a search with it needs."),
     "grade": ("arts_lite.cli.grade:grade", "Tell which answers of a file are right."),
     "sdf": ("arts_lite.cli.sdf:sdf", "Grow a dataset of trees for training; sdf stats: describe one."),
+    "train": ("arts_lite.cli.train:train", "Train models and export them to GGUF (needs torch)."),
 }
 
 

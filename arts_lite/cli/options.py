@@ -45,7 +45,11 @@ gpu_layers_option = click.option(
 )
 
 model_options = _group(
-    click.option("--proposer", metavar="FILE|hf:OWNER/REPO[:FILE]", help="The model (GGUF) that writes the traces."),
+    click.option(
+        "--proposer",
+        metavar="FILE|hf:OWNER/REPO[:FILE]",
+        help="The model (GGUF) that writes the traces.  [default: embedded]",
+    ),
     click.option("--verifier", metavar="FILE", help="The model (GGUF) that judges them."),
     ctx_size_option,
     gpu_layers_option,

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p")
 _ENGINE = ("ctx_size", "gpu_layers", "threads", "kv_type")
 _DRAWN = ("ctx_size", "gpu_layers", "kv_type")  # of these, what may change the draws
-_NO_PROPOSER = "name a model that writes the traces: --proposer FILE.gguf or --proposer hf:OWNER/REPO."
 
 
 @click.group(invoke_without_command=True)
@@ -45,14 +44,12 @@ def sdf(ctx: click.Context, /, **options: Any) -> None:
     for name, why in (("task", "--task NAME"), ("out", "--out DIR")):
         if options[name] is None:
             raise click.UsageError(f"missing {why}.")
-    if options["proposer"] is None:
-        raise click.UsageError(_NO_PROPOSER)
     if options["verifier"] is not None:
         raise click.UsageError("--verifier has nothing to do here: the trees are what a verifier learns from.")
     work = _told_as_usage(lambda: _Work(options))
     with ExitStack() as stack:
         display = stack.enter_context(ProgressDisplay(is_quiet=options["quiet"]))
-        display.say(f"{len(work.problems)} problems; loading {options['proposer']}")
+        display.say(f"{len(work.problems)} problems; loading {options['proposer'] or 'the embedded proposer'}")
         events = stack.enter_context(InThread(work.events, work.stop))
         stack.enter_context(on_interrupt(work.interrupt))
         last: SdfProgress | None = None
@@ -108,7 +105,7 @@ class _Work:
         """Grow the trees."""
         from arts_lite.engine import EngineConfig
         from arts_lite.experiments import SdfRun
-        from arts_lite.proposer import Proposer
+        from arts_lite.proposer import Proposer, embedded_proposer
 
         options = self._options
         engine = {name: options[name] for name in _ENGINE if options[name] is not None}
@@ -117,19 +114,22 @@ class _Work:
         except ValueError as error:
             raise click.UsageError(str(error)) from error
         with Proposer.from_gguf(
-            options["proposer"], prompt_template=options["prompt_template"], config=config
+            options["proposer"] or embedded_proposer(), prompt_template=options["prompt_template"], config=config
         ) as model:
-            self._run = SdfRun(
-                model,
-                self._task,
-                self.problems,
-                self.path,
-                _with_models_defaults(self._config, model, options),
-                shard=self._shard,
-                suffix={"none": ".jsonl", "gzip": ".jsonl.gz", "zstd": ".jsonl.zst"}[options["compress"]],
-                model_sha256=model.engine.model.sha256,
-                engine_options={name: options[name] for name in _DRAWN if options[name] is not None},
-            )
+            try:
+                self._run = SdfRun(
+                    model,
+                    self._task,
+                    self.problems,
+                    self.path,
+                    _with_models_defaults(self._config, model, options),
+                    shard=self._shard,
+                    suffix={"none": ".jsonl", "gzip": ".jsonl.gz", "zstd": ".jsonl.zst"}[options["compress"]],
+                    model_sha256=model.engine.model.sha256,
+                    engine_options={name: options[name] for name in _DRAWN if options[name] is not None},
+                )
+            except ValueError as error:
+                raise click.UsageError(str(error)) from error
             if self._is_stopped:
                 self._run.cancel()
             yield from self._run.run()

@@ -44,8 +44,6 @@ def solve(ctx: click.Context, /, question: str | None, file: str | None, **optio
     once. Put -- before a QUESTION that begins with a dash.
     """
     questions = read_questions(question, file)
-    if options["proposer"] is None:
-        raise click.UsageError("name a model to ask: --proposer FILE.gguf or --proposer hf:OWNER/REPO.")
     config = search_settings(options)
     display = make_display(questions, config, is_quiet=options["quiet"])
     results = _Results(display, as_json=options["as_json"], num_questions=len(questions))
@@ -54,7 +52,7 @@ def solve(ctx: click.Context, /, question: str | None, file: str | None, **optio
         stack.enter_context(_warnings_shown_by(display))
         trace = stack.enter_context(TraceFile(options["trace"]) if options["trace"] else nullcontext())
         stack.enter_context(display)
-        display.say(f"loading {options['proposer']}")
+        display.say(f"loading {options['proposer'] or 'the embedded proposer'}")
         events = InThread(run.events, run.stop)
         stack.enter_context(on_interrupt(lambda: run.interrupt(events)))
         for event in stack.enter_context(events):

@@ -24,6 +24,7 @@ from arts_lite.solver import SolverConfig
 from arts_lite.solver.protocols import Proposer
 from arts_lite.solver.trees import tree_of_search
 from arts_lite.tasks import Problem, Rewards, Task
+from arts_lite.tasks.traces import plain_prompt
 from arts_lite.tree import Tree, TreeWriter, read_trees
 from arts_lite.tree.tree import ENDED
 from arts_lite.types import SamplingParams, StepRules, StopReason
@@ -90,7 +91,7 @@ class SdfRun:
         clock: seconds, monotonic.
 
     Raises:
-        ValueError: no such shard or suffix.
+        ValueError: no such shard or suffix, or the proposer was made for other tasks.
     """
 
     def __init__(
@@ -109,6 +110,10 @@ class SdfRun:
     ) -> None:
         if not 1 <= shard[0] <= shard[1]:
             raise ValueError(f"shard is {shard[0]}/{shard[1]}, but must be i/n with 1 <= i <= n")
+        if proposer.tasks and task.name not in proposer.tasks:
+            raise ValueError(
+                f"this proposer was made for {' and '.join(proposer.tasks)} only, not for {task.name}; give another one"
+            )
         if suffix not in SUFFIXES:
             raise ValueError(f"suffix is {suffix!r}, but must be one of {', '.join(SUFFIXES)}")
         self._proposer = proposer
@@ -172,7 +177,7 @@ class SdfRun:
         return {
             "kind": "sdf",
             "task": self._task.name,
-            "prompt": self._task.prompt_template,
+            "prompt": "plain form" if self._proposer.tasks else self._task.prompt_template,
             "prompt_tokens": self._prompt_digest,
             "problems": {"num": len(self._all_problems), "sha256": _digest(self._all_problems)},
             "proposer": {name: self._model.get(name) for name in ("name", "sha256")},
@@ -213,7 +218,7 @@ class SdfRun:
         assert config.rules is not None
         for number, problem in enumerate(problems):
             try:
-                tokens = self._proposer.encode_prompt(self._task.prompt(problem), config.system)
+                tokens = self._proposer.encode_prompt(self._prompt(problem), config.system)
             except (ArtsError, ValueError) as error:
                 self._failures.append(error)
                 continue
@@ -230,10 +235,13 @@ class SdfRun:
                 max_tokens=config.max_tokens,
             )
 
+    def _prompt(self, problem: Problem) -> str:
+        return plain_prompt(problem) if self._proposer.tasks else self._task.prompt(problem)
+
     def _tree(self, problem: Problem, result: SearchResult) -> Tree:
         settings, versions = self._origin
         result = in_path_order(result, self._resolved.make_strategy())
-        tree = tree_of_search(self._task.prompt(problem), result, settings=settings, versions=versions)
+        tree = tree_of_search(self._prompt(problem), result, settings=settings, versions=versions)
         origin = dataclasses.replace(
             tree.origin, problem={**problem.to_dict(), "task": self._task.name}, rewards=self._config.rewards.to_dict()
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from arts_lite.proposer.embedded import embedded_proposer
 from arts_lite.proposer.proposer import Proposer
 
-__all__ = ["Proposer"]
+__all__ = ["Proposer", "embedded_proposer"]

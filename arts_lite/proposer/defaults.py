@@ -1,7 +1,8 @@
 """Sampling, steps and system prompt that a model file asks for, or what suits its kind.
 
 Keys of ours, all optional, in a GGUF's metadata: ``arts.sampling.{temperature,top_p,top_k,min_p}``,
-``arts.step.delimiters`` (a text or several), ``arts.step.min_bytes``, ``arts.stop_strings``, ``arts.system``.
+``arts.step.delimiters`` (a text or several), ``arts.step.min_bytes``, ``arts.stop_strings``, ``arts.system``,
+``arts.tasks`` (the only kinds of problems that the model was trained on).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Defaults:
     sampling: SamplingParams
     rules: StepRules
     system: str
+    tasks: tuple[str, ...] = ()
 
 
 def read_defaults(header: GGUFHeader, *, is_chat: bool) -> Defaults:
@@ -45,6 +47,7 @@ def read_defaults(header: GGUFHeader, *, is_chat: bool) -> Defaults:
             min_step_bytes=int(metadata.get("arts.step.min_bytes", 1)),  # type: ignore[arg-type]
             stop_strings=_texts(metadata, "arts.stop_strings", () if is_chat else PLAIN_STOP_STRINGS),
         )
+        tasks = _texts(metadata, "arts.tasks", ())
     except (TypeError, ValueError) as error:
         raise ModelLoadError(
             f"{header.path}: its arts.* keys cannot be used: {error}; export the model again"
@@ -52,7 +55,7 @@ def read_defaults(header: GGUFHeader, *, is_chat: bool) -> Defaults:
     system = metadata.get("arts.system")
     is_ours = any(key.startswith("arts.") for key in metadata)
     fallback = INSTRUCTION if is_chat and not is_ours else ""
-    return Defaults(sampling, rules, system if isinstance(system, str) else fallback)
+    return Defaults(sampling, rules, system if isinstance(system, str) else fallback, tasks)
 
 
 def _sampling(metadata: Mapping[str, Value]) -> dict[str, Any]:

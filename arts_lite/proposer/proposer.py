@@ -23,6 +23,7 @@ class Proposer:
         engine: where the traces are written.
         default_sampling, default_rules: what the file asks for, else what suits chat models.
         system: system prompt of questions that bring none; "" for none.
+        tasks: the only kinds of problems that the model was trained on, by `arts_lite.tasks`' names; (): any question.
         is_chat: whether the model's own chat template makes the prompts.
     """
 
@@ -46,6 +47,8 @@ class Proposer:
         vocab = model.vocab
         self.default_sampling: SamplingParams = defaults.sampling
         self.default_rules: StepRules = defaults.rules
+        # with a template of the user's own, the questions are the user's own too
+        self.tasks = defaults.tasks if prompt_template is None else ()
         self.system = defaults.system if system is None else system
         self._render: Render
         if prompt_template is not None:

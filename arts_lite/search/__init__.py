@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from arts_lite.search.ballot import Candidate, Decision
 from arts_lite.search.budget import Budget
+from arts_lite.search.checked import Checked
 from arts_lite.search.events import SearchEvent, SearchResult
 from arts_lite.search.live import SearchRequest
 from arts_lite.search.loop import SearchLoop
@@ -18,6 +19,7 @@ __all__ = [
     "BranchState",
     "Budget",
     "Candidate",
+    "Checked",
     "Decision",
     "Engine",
     "SCORERS",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from arts_lite.search.record import Branch, SearchTree
@@ -26,12 +26,14 @@ class Decision:
         branch: index of the trace that is shown for it, None where there is no trace at all.
         votes: how many traces gave the answer.
         candidates: all answers, the chosen one first, then by count and score.
+        by: what chose: "vote", "score" or "checker".
     """
 
     answer: str | None
     branch: int | None
     votes: int
     candidates: tuple[Candidate, ...]
+    by: str = "vote"
 
 
 def by_vote(tree: SearchTree) -> Decision:
@@ -41,14 +43,22 @@ def by_vote(tree: SearchTree) -> Decision:
     """
     groups = _groups(tree.leaves())
     winner = min(groups, key=lambda group: (-len(group), group[0].index), default=None)
-    return _decision(tree, groups, winner)
+    return _decision(tree, groups, winner, "vote")
 
 
 def by_score(tree: SearchTree) -> Decision:
     """Choose the best scored leaf, of those that give an answer at all; of equally good ones the earliest opened."""
     groups = _groups(tree.leaves())
     winner = min(groups, key=lambda group: (_rank(best_scored(group)), best_scored(group).index), default=None)
-    return _decision(tree, groups, winner)
+    return _decision(tree, groups, winner, "score")
+
+
+def by_check(tree: SearchTree, accepts: Callable[[str], bool]) -> Decision:
+    """Choose the best scored of the leaves whose answer a checker accepts; no answer if it accepts none."""
+    groups = _groups(tree.leaves())
+    accepted = [group for group in groups if group[0].answer is not None and accepts(group[0].answer)]
+    winner = min(accepted, key=lambda group: (_rank(best_scored(group)), best_scored(group).index), default=None)
+    return _decision(tree, groups, winner, "checker")
 
 
 def is_decided(groups: Sequence[Sequence[int]], undecided: Sequence[int]) -> bool:
@@ -92,16 +102,17 @@ def _rank(branch: Branch) -> float:
     return float("inf") if branch.score is None else -branch.score
 
 
-def _decision(tree: SearchTree, groups: list[list[Branch]], winner: list[Branch] | None) -> Decision:
-    if winner is None:
-        leaves = tree.leaves()
-        return Decision(None, best_scored(leaves).index if leaves else None, 0, ())
+def _decision(tree: SearchTree, groups: list[list[Branch]], winner: list[Branch] | None, by: str) -> Decision:
     rest = sorted(
         (group for group in groups if group is not winner),
         key=lambda group: (-len(group), _rank(best_scored(group)), group[0].index),
     )
-    candidates = tuple(_candidate(group) for group in [winner, *rest])
-    return Decision(candidates[0].answer, best_scored(winner).index, len(winner), candidates)
+    candidates = tuple(_candidate(group) for group in rest)
+    if winner is None:
+        leaves = tree.leaves()
+        return Decision(None, best_scored(leaves).index if leaves else None, 0, candidates, by)
+    chosen = _candidate(winner)
+    return Decision(chosen.answer, best_scored(winner).index, len(winner), (chosen, *candidates), by)
 
 
 def _candidate(group: list[Branch]) -> Candidate:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from arts_lite.errors import ArtsError
-from arts_lite.search import SearchRequest, SearchResult
+from arts_lite.search import Checked, SearchRequest, SearchResult, Strategy
 from arts_lite.solver.config import SolverConfig
 from arts_lite.solver.protocols import Proposer
 from arts_lite.solver.results import Solution, Solved, solution_of
+from arts_lite.tasks.plain import read_plain
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """How one question is asked, answered and searched."""
+
+    prompt: str
+    extract: Callable[[str], str | None]
+    same: Callable[[str, str], bool]
+    strategy: Strategy
 
 
 class Asking:
@@ -51,23 +63,34 @@ class Asking:
             try:
                 if not question.strip():
                     raise ValueError("the question is blank; ask something")
-                tokens = self._proposer.encode_prompt(question, self._config.system)
+                understood = self._understand(question)
+                tokens = self._proposer.encode_prompt(understood.prompt, self._config.system)
             except (ArtsError, ValueError) as error:
                 self.fail(number, error)
                 continue
             yield SearchRequest(
                 number,
                 tokens,
-                self._config.make_strategy(),
+                understood.strategy,
                 self._scorer,
-                extract=self._extract,
-                same=self._same,
+                extract=understood.extract,
+                same=understood.same,
                 sampling=self._sampling,
                 rules=self._rules,
                 seed=self._config.seed,
                 max_tokens=self._config.max_tokens,
                 budget=self._config.make_budget(),
             )
+
+    def _understand(self, question: str) -> Understood:
+        """Read a question in the way that the proposer needs. Raises UnsupportedQuestionError: it cannot take it."""
+        strategy = self._config.make_strategy()
+        if not self._proposer.tasks:
+            return Understood(question, self._extract, self._same, strategy)
+        plain = read_plain(question, self._proposer.tasks)
+        if plain.checks:
+            strategy = Checked(strategy, plain.accepts, early_stop=self._config.early_stop)
+        return Understood(plain.prompt, plain.task.extract, plain.same, strategy)
 
     def solved(self, result: SearchResult) -> Solved:
         """Make the last event of a question that has been searched."""

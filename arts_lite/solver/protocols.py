@@ -52,6 +52,11 @@ class Proposer(Protocol):
         ...
 
     @property
+    def tasks(self) -> tuple[str, ...]:
+        """The only kinds of problems that it was made for, read in their plain forms; none: any question."""
+        ...
+
+    @property
     def info(self) -> Described:
         """What the model is."""
         ...

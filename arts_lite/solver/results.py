@@ -67,6 +67,8 @@ class Solution:
         text: of the trace that is shown for the answer.
         score: of that trace; None without a trace or any token.
         votes: traces that gave the answer.
+        chosen_by: what chose the answer: "vote", "score" (the scorer's) or "checker" (the task's own, which knows a right
+            answer when it sees one).
         stopped_by: COMPLETE, DECIDED, a budget or INTERRUPTED; None where the question failed.
         candidates: all answers, the chosen one first, then by count and score.
         traces: in order of opening, unfinished ones included.
@@ -87,6 +89,7 @@ class Solution:
     text: str = ""
     score: float | None = None
     votes: int = 0
+    chosen_by: str = "vote"
     stopped_by: StopReason | None = None
     candidates: tuple[Candidate, ...] = ()
     traces: tuple[Trace, ...] = ()
@@ -109,6 +112,7 @@ class Solution:
             "text": self.text,
             "score": _finite(self.score),
             "votes": self.votes,
+            "chosen_by": self.chosen_by,
             "stopped_by": None if self.stopped_by is None else self.stopped_by.value,
             "candidates": [
                 {"answer": one.answer, "count": one.count, "score": _finite(one.score)} for one in self.candidates
@@ -152,6 +156,7 @@ def solution_of(
         text="" if shown is None else shown.text,
         score=None if shown is None else shown.score,
         votes=decision.votes,
+        chosen_by=decision.by,
         stopped_by=result.stopped_by,
         candidates=decision.candidates,
         traces=tuple(_trace(branch) for branch in record.branches),

@@ -69,7 +69,7 @@ class Solver:
     @classmethod
     def from_gguf(
         cls,
-        proposer: str | os.PathLike[str],
+        proposer: str | os.PathLike[str] | None = None,
         verifier: str | os.PathLike[str] | None = None,
         config: SolverConfig = DEFAULT_CONFIG,
         *,
@@ -77,7 +77,11 @@ class Solver:
         same: Callable[[str, str], bool] = same_answer,
         **engine_options: Any,
     ) -> Solver:
-        """Load a proposer from a GGUF file or ``hf:OWNER/REPO[:FILE]``; options are those of `EngineConfig`.
+        """Load a proposer; options are those of `EngineConfig`.
+
+        Args:
+            proposer: a GGUF file or ``hf:OWNER/REPO[:FILE]``; None: the embedded one, for Countdown and arithmetic.
+            verifier, config, extract, same: see `Solver`.
 
         Raises what `Proposer.from_gguf`, `EngineConfig` and `Solver` raise.
         """
@@ -85,9 +89,12 @@ class Solver:
         # Here and not above: the rooms below bind a native library, which a solver over another proposer does not need.
         from arts_lite.engine import EngineConfig
         from arts_lite.proposer import Proposer as GGUFProposer
+        from arts_lite.proposer import embedded_proposer
 
         engine_config = EngineConfig(**{"num_traces": config.n, **engine_options})
-        model = GGUFProposer.from_gguf(proposer, prompt_template=config.prompt_template, config=engine_config)
+        model = GGUFProposer.from_gguf(
+            proposer or embedded_proposer(), prompt_template=config.prompt_template, config=engine_config
+        )
         try:
             solver = cls(model, None, replace(config, prompt_template=None), extract=extract, same=same)
         except BaseException:

@@ -14,6 +14,7 @@ from random import Random
 from arts_lite.tasks.answers import extract_answer, same_answer
 from arts_lite.tasks.problem import Problem, check_split, split_of
 from arts_lite.tasks.reduction import (
+    MIN_FACTOR,
     STYLES,
     Choice,
     Token,
@@ -40,7 +41,7 @@ class ArithmeticDifficulty:
     """How hard generated problems are.
 
     Attributes:
-        num_operators: in [2, 12].
+        num_operators: in [1, 12]; at least 2 for different styles.
         max_number: numbers are drawn from 1 to it, by number of digits first.
         max_value: no value on the way exceeds it in size.
         operators: of which expressions are made; each quotient is exact.
@@ -52,13 +53,15 @@ class ArithmeticDifficulty:
 
     num_operators: int = 4
     max_number: int = 99
-    max_value: int = 9999
+    max_value: int = 999
     operators: str = "+-*"
     styles: bool = True
 
     def __post_init__(self) -> None:
-        if not 2 <= self.num_operators <= 12:
-            raise ValueError(f"num_operators is {self.num_operators}, but must be in [2, 12]")
+        if not 1 + self.styles <= self.num_operators <= 12:
+            raise ValueError(
+                f"num_operators is {self.num_operators}, but must be in [1, 12], and at least 2 for different styles"
+            )
         if not 9 <= self.max_number <= 999:
             raise ValueError(f"max_number is {self.max_number}, but must be in [9, 999]")
         if not self.operators or set(self.operators) - set("+-*/"):
@@ -121,7 +124,7 @@ def arithmetic_problems(
 def drawn_arithmetic(rng: Random, difficulty: ArithmeticDifficulty) -> Problem:
     """Draw one problem."""
     for _ in range(_MAX_TRIES):
-        tokens = _drawn_tokens(rng, difficulty, difficulty.num_operators)
+        tokens = _drawn_tokens(rng, difficulty, difficulty.num_operators, with_product=difficulty.styles)
         if _is_wanted(tokens, difficulty):
             return arithmetic_problem(write_tokens(tokens))
     raise ValueError(f"no expression was found at {difficulty}; make max_value larger")
@@ -132,7 +135,7 @@ def arithmetic_trace(problem: Problem, style: str) -> str:
     if style not in STYLES:
         raise ValueError(f"style is {style!r}, but must be one of {', '.join(STYLES)}")
     tokens = read_tokens(problem.metadata["expression"])
-    return "\n".join(line for line, _ in _lines(tokens, style))
+    return "\n".join(_lines(tokens, style))
 
 
 def check_arithmetic(problem: Problem, trace: str) -> ArithmeticCheck:
@@ -250,18 +253,17 @@ class _Followed:
         return "" if made == [value] else f"{operation} is not {write_tokens(made)}"
 
 
-def _lines(tokens: list[Token], style: str) -> Iterator[tuple[str, int]]:
-    """Yield a style's lines with the largest value on them."""
+def _lines(tokens: list[Token], style: str) -> Iterator[str]:
+    """Yield a style's lines."""
     while len(tokens) > 1:
         place, is_split = STYLES[style](tokens)
         operation = write_tokens(tokens[place - 1 : place + 2])
         if is_split:
             result, tokens = write_tokens(partial_products(tokens, place)), split(tokens, place)
-            value = 0
         else:
             value = value_at(tokens, place)
             result, tokens = str(value), reduced(tokens, place, value)
-        yield f"{operation}={result}" + (f"; {write_tokens(tokens)}" if len(tokens) > 1 else ""), abs(value)
+        yield f"{operation}={result}" + (f"; {write_tokens(tokens)}" if len(tokens) > 1 else "")
 
 
 def _value(tokens: list[Token]) -> int:
@@ -272,30 +274,65 @@ def _value(tokens: list[Token]) -> int:
     return tokens[0]
 
 
-def _drawn_tokens(rng: Random, difficulty: ArithmeticDifficulty, num_operators: int) -> list[Token]:
+def _drawn_tokens(
+    rng: Random, difficulty: ArithmeticDifficulty, num_operators: int, *, with_product: bool = False
+) -> list[Token]:
+    """Draw an expression; `with_product`: one of its operations multiplies two numbers that are worth splitting."""
     if num_operators == 0:
         num_digits = rng.randint(1, len(str(difficulty.max_number)))
         return [rng.randint(10 ** (num_digits - 1), min(10**num_digits - 1, difficulty.max_number))]
+    if with_product and num_operators == 1:
+        return _drawn_product(rng, difficulty)
     num_left = rng.randrange(num_operators)
-    sides = [_drawn_tokens(rng, difficulty, num) for num in (num_left, num_operators - 1 - num_left)]
+    nums = (num_left, num_operators - 1 - num_left)
+    chosen = rng.choice([side for side in (0, 1) if nums[side]]) if with_product else None
+    sides = [_drawn_tokens(rng, difficulty, num, with_product=side == chosen) for side, num in enumerate(nums)]
     left, right = (["(", *side, ")"] if len(side) > 1 and rng.random() < 0.4 else side for side in sides)
     return [*left, rng.choice(difficulty.operators), *right]
 
 
+def _drawn_product(rng: Random, difficulty: ArithmeticDifficulty) -> list[Token]:
+    """Draw two factors of which the second can be split by its digits; their product is in range where that can be."""
+    low = MIN_FACTOR
+    a = rng.randint(low, max(low, min(difficulty.max_number, difficulty.max_value // low)))
+    highest = max(low, min(difficulty.max_number, difficulty.max_value // a))
+    b = rng.choice([b for b in range(low, highest + 1) if b % 10])
+    return [a, "*", b]
+
+
 def _is_wanted(tokens: list[Token], difficulty: ArithmeticDifficulty) -> bool:
-    """Whether all values are in range and the styles differ; the style that fails most often is tried first."""
-    traces: set[tuple[str, ...]] = set()
-    for style in ("partial", "left", "inner") if difficulty.styles else ("left",):
-        lines = []
-        try:
-            for line, value in _lines(tokens, style):
-                if value > difficulty.max_value:
-                    return False
-                lines.append(line)
-        except ValueError:
+    """Whether all values are in range and the styles give different traces.
+
+    Most expressions are turned down, so the cheap looks come first: at the operations that every style begins with, at
+    the choices of each style (the one that fails most often before the others), and only then at the traces' texts.
+    """
+    try:
+        if any(abs(value_at(tokens, place)) > difficulty.max_value for place in reducible(tokens)):
             return False
-        is_split = len(lines) > difficulty.num_operators
-        if tuple(lines) in traces or (style == "partial" and not is_split):
-            return False
-        traces.add(tuple(lines))
-    return True
+        names = ("partial", "left", "inner") if difficulty.styles else ("left",)
+        seen: set[tuple[Choice, ...]] = set()
+        for name in names:
+            choices = _choices(tokens, name, difficulty.max_value)
+            is_split = len(choices) > difficulty.num_operators
+            if not choices or choices in seen or (name == "partial" and not is_split):
+                return False
+            seen.add(choices)
+    except ValueError:
+        return False
+    return len({tuple(_lines(tokens, name)) for name in names}) == len(names)
+
+
+def _choices(tokens: list[Token], style: str, max_value: int) -> tuple[Choice, ...]:
+    """A style's choices in their order; none if a value on the way exceeds the largest one."""
+    choices = []
+    while len(tokens) > 1:
+        place, is_split = STYLES[style](tokens)
+        choices.append((place, is_split))
+        if is_split:
+            tokens = split(tokens, place)
+            continue
+        value = value_at(tokens, place)
+        if abs(value) > max_value:
+            return ()
+        tokens = reduced(tokens, place, value)
+    return tuple(choices)

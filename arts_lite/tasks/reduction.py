@@ -13,7 +13,8 @@ Choice = tuple[int, bool]
 _TOKEN = re.compile(r"\s*(\d{1,15}|[-+*/()])")
 _LEVELS = {"+": 1, "-": 1, "*": 2, "/": 2}
 MAX_TOKENS = 200
-_MIN_FACTOR = 11
+MIN_FACTOR = 11
+"""Products of smaller factors are not worth splitting."""
 
 
 def read_tokens(text: str) -> list[Token]:
@@ -95,7 +96,7 @@ def can_split(tokens: Sequence[Token], place: int) -> bool:
     a, op, b = tokens[place - 1 : place + 2]
     if op != "*" or not isinstance(a, int) or not isinstance(b, int):
         return False
-    return a >= _MIN_FACTOR and b >= _MIN_FACTOR and len(str(b).replace("0", "")) > 1
+    return a >= MIN_FACTOR and b >= MIN_FACTOR and len(str(b).replace("0", "")) > 1
 
 
 def _left(tokens: Sequence[Token]) -> Choice:

@@ -24,6 +24,7 @@ class FakeProposer:
         self.engine = engine or FakeEngine()
         self.default_sampling = SamplingParams(temperature=1.0, top_p=1.0)
         self.default_rules = StepRules()
+        self.tasks: tuple[str, ...] = ()
         self.info = FakeInfo()
         self.is_closed = False
         self.asked: list[str] = []

@@ -1,0 +1,16 @@
+"""`arts-lite train`: its commands need torch and are imported by name, when they are run."""
+
+from __future__ import annotations
+
+import click
+
+from arts_lite.cli.commands import Commands
+
+COMMANDS = {
+    "proposer": ("arts_lite.train.commands:proposer", "Train a tiny proposer from scratch on generated traces."),
+}
+
+
+@click.group(cls=Commands, commands_by_name=COMMANDS)
+def train() -> None:
+    """Train models and export them to GGUF; needs pip install 'arts-lite[train]'."""

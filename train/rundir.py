@@ -1,0 +1,123 @@
+"""A training run's folder: its configuration, its metrics, and checkpoints that survive a crash at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from arts_lite.errors import TrainingError
+
+_CONFIG, _METRICS, _CHECKPOINT = "config.json", "metrics.jsonl", "checkpoint.pt"
+
+
+class RunDirectory:
+    """One run's files.
+
+    Args:
+        path: made if it is missing.
+        config: what the run is; JSON-ready. A folder belongs to one configuration.
+
+    Raises:
+        TrainingError: the folder holds another run, or cannot be used.
+    """
+
+    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+        self.path = path
+        told = path / _CONFIG
+        config = json.loads(json.dumps(config))
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            found = json.loads(told.read_text(encoding="utf-8"))["config"] if told.exists() else None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TrainingError(f"{path} cannot be used as a run's folder ({error}); name another one") from error
+        if found is None:
+            write_atomically(told, json.dumps({"config": config, "versions": versions()}, indent=1) + "\n")
+        elif found != config:
+            changed = sorted(key for key in {*found, *config} if found.get(key) != config.get(key))
+            raise TrainingError(
+                f"{path} holds a run of other settings ({', '.join(changed)}); give the same ones to go on, or name "
+                "another folder"
+            )
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """Read the newest checkpoint; None: there is none. Raises TrainingError: it is damaged."""
+        path = self.path / _CHECKPOINT
+        if not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        except Exception as error:  # torch raises whatever its unpickler met
+            raise TrainingError(f"{path} is no checkpoint ({error}); remove it to start anew") from error
+        self._forget_metrics_after(int(state["step"]))
+        return state
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the checkpoint, or leave the old one as it is. Raises TrainingError: the disk takes no more."""
+        temporary = self.path / f"{_CHECKPOINT}.new"
+        try:
+            with temporary.open("wb") as file:
+                torch.save(dict(state), file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path / _CHECKPOINT)
+        except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError on a full disk
+            with suppress(OSError):
+                temporary.unlink()
+            raise TrainingError(
+                f"the checkpoint could not be written to {self.path} ({error}); the one before is whole. Make room and "
+                "run the same command again"
+            ) from error
+
+    def log(self, **values: Any) -> None:
+        """Append one line of metrics."""
+        with (self.path / _METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """Read the metrics; a last line that was cut off is left out."""
+        path = self.path / _METRICS
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            with suppress(ValueError):
+                yield json.loads(line)
+
+    def _forget_metrics_after(self, step: int) -> None:
+        """What was done after the checkpoint will be done again, and logged again."""
+        kept = [values for values in self.metrics() if values.get("step", 0) <= step]
+        text = "".join(json.dumps(values) + "\n" for values in kept)
+        write_atomically(self.path / _METRICS, text)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a name to write to; the file takes its place at `path` when all went well."""
+    temporary = path.with_name(path.name + ".new")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a run depends on."""
+    found = {"python": platform.python_version()}
+    for package in ("arts-lite", "torch", "numpy", "gguf", "transformers", "peft", "accelerate", "llama-cpp-python"):
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
