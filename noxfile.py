@@ -31,7 +31,8 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check the types with strict mypy, and the stub against the compiled extension."""
     session.install(".", "mypy>=1.14")
-    session.run("mypy", *session.posargs)
+    with session.chdir(_package_tree(session)):
+        session.run("mypy", "--config-file", str(ROOT / "pyproject.toml"), *session.posargs)
     session.run("stubtest", "--mypy-config-file", "pyproject.toml", "arts_lite._core")
 
 
@@ -39,10 +40,7 @@ def types(session: nox.Session) -> None:
 def layers(session: nox.Session) -> None:
     """Check who imports whom, on a copy of the package as it is installed (nothing is compiled)."""
     session.install("import-linter>=2.1")
-    tree = Path(session.create_tmp())
-    shutil.rmtree(tree / "arts_lite", ignore_errors=True)
-    shutil.copytree(ROOT / "arts_lite", tree / "arts_lite")
-    shutil.copytree(ROOT / "train", tree / "arts_lite" / "train")
+    tree = _package_tree(session)
     (tree / "arts_lite" / "_core.py").write_text("", encoding="utf-8")
     with session.chdir(tree):
         session.run("lint-imports", "--no-cache", "--config", str(ROOT / "pyproject.toml"), *session.posargs)
@@ -50,8 +48,8 @@ def layers(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Install the package as a user would and run pytest."""
-    session.install(".[test]")
+    """Install the package as a user would, with what the trainers need, and run pytest."""
+    session.install(".[test,train]")
     session.run("pytest", *session.posargs)
 
 
@@ -121,6 +119,15 @@ def _ctest(session: nox.Session, name: str, *defines: str) -> None:
     )
     session.run("cmake", "--build", build, "--parallel", "2", external=True)
     session.run("ctest", "--test-dir", build, "--output-on-failure", *session.posargs, external=True)
+
+
+def _package_tree(session: nox.Session) -> Path:
+    """Copy the package's sources as they are installed: `train` is `arts_lite.train`."""
+    tree = Path(session.create_tmp())
+    shutil.rmtree(tree / "arts_lite", ignore_errors=True)
+    shutil.copytree(ROOT / "arts_lite", tree / "arts_lite")
+    shutil.copytree(ROOT / "train", tree / "arts_lite" / "train")
+    return tree
 
 
 def _compiler_file(name: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 import torch
+
 from arts_lite.train.export import FILE_TYPES
 from arts_lite.train.progress import TrainingDisplay
 from arts_lite.train.proposer import ProposerConfig, ProposerTraining

@@ -8,10 +8,11 @@ from typing import Any
 
 import gguf
 import numpy as np
+from numpy.typing import NDArray
+
 from arts_lite.train.byte_vocab import tokenizer_keys
 from arts_lite.train.rundir import replacing
 from arts_lite.train.transformer import NORM_EPSILON, Shape, Transformer
-from numpy.typing import NDArray
 
 FILE_TYPES = {
     "F32": (0, gguf.GGMLQuantizationType.F32),
@@ -70,7 +71,7 @@ def tensors(model: Transformer) -> dict[str, NDArray[np.float32]]:
 
 
 def load_tensors(model: Transformer, weights: Mapping[str, NDArray[np.float32]]) -> None:
-    """Put weights under GGUF names into a model of the same shape. Raises ValueError: one is missing or does not fit."""
+    """Put weights under GGUF names into a model of this shape. Raises ValueError: one is missing or does not fit."""
     import torch
 
     state = {}
@@ -92,7 +93,7 @@ def read_gguf(path: Path) -> tuple[Shape, dict[str, NDArray[np.float32]]]:
     keys = {key: reader.get_field(f"{_ARCHITECTURE}.{key}") for key in _SHAPE_KEYS}
     if any(found is None for found in keys.values()):
         raise ValueError(f"{path} lacks {', '.join(key for key, found in keys.items() if found is None)}")
-    values = {name: keys[key].contents() for key, name in _SHAPE_KEYS.items()}  # type: ignore[union-attr]
+    values = {name: keys[key].contents() for key, name in _SHAPE_KEYS.items()}
     weights = {one.name: gguf.quants.dequantize(one.data, one.tensor_type) for one in reader.tensors}
     return Shape(**values), weights
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from arts_lite.train.byte_vocab import EOS, PAD
 from numpy.typing import NDArray
 
 from arts_lite.tasks.traces import END, Sample
+from arts_lite.train.byte_vocab import EOS, PAD
 
 IGNORED = -100
 """Target of a position that is not learnt: prompts, padding, the last token of a sample."""
@@ -71,5 +71,5 @@ def pack(samples: Iterable[Sample], num_rows: int, length: int) -> Packed:
 def attention_mask(samples: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Let every token see itself and the earlier ones of its own sample: bool [rows, 1, length, length]."""
     length = samples.shape[1]
-    same = samples[:, :, None] == samples[:, None, :]
-    return (same & np.tri(length, dtype=bool))[:, None]
+    mask: NDArray[np.bool_] = (samples[:, :, None] == samples[:, None, :]) & np.tri(length, dtype=bool)
+    return mask[:, None]

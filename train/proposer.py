@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own convention
+
 from arts_lite.train.export import FILE_TYPES, write_gguf
 from arts_lite.train.mixture import MIXTURE, describe_mixture, mixture_samples
 from arts_lite.train.packing import IGNORED, Packed, attention_mask, pack
 from arts_lite.train.rundir import RunDirectory
 from arts_lite.train.schedule import warmup_then_linear
 from arts_lite.train.transformer import Shape, Transformer
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 _NUM_DEV_BATCHES = 4
 

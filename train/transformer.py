@@ -1,6 +1,7 @@
 """A small decoder-only transformer, equal to llama.cpp's `qwen2` without biases.
 
-RMS norm before each block, rotary positions in the rotate-half layout, grouped-query attention, SwiGLU, tied embeddings.
+RMS norm before each block, rotary positions in the rotate-half layout, grouped-query attention, SwiGLU, and an output
+layer tied to the embedding.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class LiveDisplay(Display):
         tree = Tree(Text(title, style="bold", no_wrap=True, overflow="ellipsis"), guide_style="dim")
         _add_branches(tree, question, max(_MIN_ROWS, self._console.height - _ROWS_BESIDE))
         votes = ", ".join(f"{one_line(answer)} x{count}" for answer, count in question.votes().most_common(5))
-        lines = [Text(f"votes: {votes}", no_wrap=True, overflow="ellipsis")] if votes else []
+        lines = [Text(f"answers: {votes}", no_wrap=True, overflow="ellipsis")] if votes else []
         return Group(tree, *lines, Text(self._counters(), no_wrap=True, overflow="ellipsis"))
 
     def _counters(self) -> str:

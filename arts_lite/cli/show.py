@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -11,10 +11,16 @@ import click
 
 from arts_lite.cli.texts import one_line, printable
 from arts_lite.cli.watch import Watch
+from arts_lite.search import Candidate
 from arts_lite.search.events import BranchPruned, QuestionStarted, TraceEnded
 from arts_lite.solver import Solution, Solved, SolverConfig, SolverEvent
 
 _MAX_CANDIDATES = 5
+_CHOSEN = {
+    "vote": "chosen by vote",
+    "score": "chosen by score",
+    "checker": "chosen by the task's own checker, which accepts it",
+}
 
 
 class Display:
@@ -80,14 +86,16 @@ class PlainDisplay(Display):
 
 
 def summary(solution: Solution) -> list[str]:
-    """Tell in a few lines what a search came to: the chosen trace, the votes, the costs."""
+    """Tell in a few lines what a search came to: the chosen trace, what chose it, the costs."""
     lines = [f"  {line}" for line in printable(solution.text).splitlines() if line.strip()]
+    others = list(solution.candidates)
     if solution.answer is not None:
-        others = [f"{one.answer}: {one.count}" for one in solution.candidates[1 : 1 + _MAX_CANDIDATES]]
-        others += ["..."] if len(solution.candidates) > 1 + _MAX_CANDIDATES else []
-        instead = f" ({', '.join(others)})" if others else ""
+        others = others[1:]
         score = "" if solution.score is None else f", score {solution.score:.3g}"
-        lines.append(f"{solution.answer}: {_count(solution.votes, 'vote')} of {solution.num_traces}{instead}{score}")
+        votes = f"{_count(solution.votes, 'vote')} of {solution.num_traces}"
+        lines.append(f"{solution.answer}: {votes}{_listed(others)}{score}; {_CHOSEN[solution.chosen_by]}")
+    elif solution.chosen_by == "checker" and solution.num_traces:
+        lines.append(f"the task's own checker accepts no answer of {solution.num_traces} traces{_listed(others)}")
     reason = "" if solution.stopped_by is None else f"; stopped by: {solution.stopped_by.value}"
     lines.append(
         f"{_count(solution.num_traces, 'trace')}, {_count(solution.num_nodes, 'node')}, "
@@ -107,6 +115,13 @@ def make_display(questions: list[str], config: SolverConfig, *, is_quiet: bool) 
     from arts_lite.cli.live import LiveDisplay  # rich takes a while to import
 
     return LiveDisplay(watch)
+
+
+def _listed(others: Sequence[Candidate]) -> str:
+    """Name answers that were not chosen, the first few."""
+    shown = [f"{one.answer}: {one.count}" for one in others[:_MAX_CANDIDATES]]
+    shown += ["..."] if len(others) > _MAX_CANDIDATES else []
+    return f" ({', '.join(shown)})" if shown else ""
 
 
 def _count(number: int, noun: str) -> str:

@@ -133,7 +133,10 @@ class _Results:
             self._display.complain(f"Error: {where}{solution.error}")
         elif solution.answer is None:
             self.exit_code = self.exit_code or NO_ANSWER
-            self._display.say("no answer was found in any trace")
+            if solution.chosen_by == "checker" and solution.candidates:
+                self._display.say("no trace came to a right answer; more traces (--n) or another --seed may")
+            else:
+                self._display.say("no answer was found in any trace")
         if self._as_json:
             line = json.dumps(solution.to_dict(), ensure_ascii=False, allow_nan=False, default=str)
         else:

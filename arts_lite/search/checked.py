@@ -15,7 +15,8 @@ class Checked:
     """Lets a strategy search until a leaf's answer passes; chooses among those that pass, whatever the votes.
 
     Args:
-        inner: decides what is opened, forked and pruned.
+        inner: decides what is opened, forked and pruned; it should not stop for votes (`early_stop`), since a minority
+            may be right.
         accepts: whether an answer is right.
         early_stop: stop at the first answer that passes.
     """

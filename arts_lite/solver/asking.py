@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from arts_lite.errors import ArtsError
 from arts_lite.search import Checked, SearchRequest, SearchResult, Strategy
@@ -18,6 +19,7 @@ class Understood:
     """How one question is asked, answered and searched."""
 
     prompt: str
+    system: str | None
     extract: Callable[[str], str | None]
     same: Callable[[str, str], bool]
     strategy: Strategy
@@ -64,7 +66,7 @@ class Asking:
                 if not question.strip():
                     raise ValueError("the question is blank; ask something")
                 understood = self._understand(question)
-                tokens = self._proposer.encode_prompt(understood.prompt, self._config.system)
+                tokens = self._proposer.encode_prompt(understood.prompt, understood.system)
             except (ArtsError, ValueError) as error:
                 self.fail(number, error)
                 continue
@@ -84,13 +86,23 @@ class Asking:
 
     def _understand(self, question: str) -> Understood:
         """Read a question in the way that the proposer needs. Raises UnsupportedQuestionError: it cannot take it."""
-        strategy = self._config.make_strategy()
+        config = self._config
         if not self._proposer.tasks:
-            return Understood(question, self._extract, self._same, strategy)
+            return Understood(question, config.system, self._extract, self._same, config.make_strategy())
         plain = read_plain(question, self._proposer.tasks)
-        if plain.checks:
-            strategy = Checked(strategy, plain.accepts, early_stop=self._config.early_stop)
-        return Understood(plain.prompt, plain.task.extract, plain.same, strategy)
+        if plain.beyond:
+            warnings.warn(
+                f"{question}: beyond what this small model was trained on ({plain.beyond}); it may well be wrong",
+                UserWarning,
+                stacklevel=2,
+            )
+        if config.system:
+            warnings.warn("this small model reads no system prompt; it is left out", UserWarning, stacklevel=2)
+        strategy = config.make_strategy()
+        if plain.checks:  # a vote must not end the search before a right answer has been found
+            patient = replace(config, early_stop=False).make_strategy()
+            strategy = Checked(patient, plain.accepts, early_stop=config.early_stop)
+        return Understood(plain.prompt, "", plain.task.extract, plain.same, strategy)
 
     def solved(self, result: SearchResult) -> Solved:
         """Make the last event of a question that has been searched."""

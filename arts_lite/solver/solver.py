@@ -39,7 +39,8 @@ class Solver:
         proposer: asked for prompts and traces; closed by `close`.
         verifier: none can be read by this version.
         config: how questions are searched, unless a call says otherwise.
-        extract: finds the answer in a trace's text; None: no answer.
+        extract: finds the answer in a trace's text; None: no answer. A proposer that was made for certain tasks
+            (`Proposer.tasks`) is asked in their plain forms, and their own `extract` and `same` are used.
         same: tells whether two answers are equal; an equivalence.
 
     Raises:
@@ -109,6 +110,7 @@ class Solver:
         Raises:
             ValueError: the question is blank.
             ContextOverflowError: the prompt leaves no room for an answer.
+            UnsupportedQuestionError: the proposer was made for other tasks.
         """
         solution = Solution(question, stopped_by=StopReason.INTERRUPTED)  # if cancelled before it was begun
         with self._call([question], config, follow_steps=False) as events:
@@ -122,7 +124,7 @@ class Solver:
     def solve_many(self, questions: Iterable[str], config: SolverConfig | None = None) -> Iterator[Solution]:
         """Search questions side by side; yields their solutions in question order, as soon as that allows.
 
-        A question that fails (blank, too long for the context) yields a solution with `error` set; the others go on.
+        A question that fails (blank, too long, unsupported) yields a solution with `error` set; the others go on.
         After `cancel` those that had been begun come with their best answers so far, the rest is left out.
         `questions` may be lazy: it is read as the batch needs it.
         """

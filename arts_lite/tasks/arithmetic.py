@@ -31,9 +31,7 @@ from arts_lite.tasks.reduction import (
 STYLE_RATES: Mapping[str, float] = {"left": 0.9, "inner": 0.09, "partial": 0.01}
 """How often each style occurs in generated traces: common, rare and endangered."""
 _MAX_TRIES = 100_000
-_MAX_QUESTION_CHARS = 1000
 _LAST_LINE = re.compile(r"[^=;]+=\s*(-?\d{1,15})\s*")
-_IN_QUESTION = re.compile(r"[-(]*\d[\d\s()+*/\u00d7\u00f7\u2212-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,20 +165,6 @@ def extract_arithmetic(text: str) -> str | None:
 def grade_arithmetic(problem: Problem, answer: str) -> bool:
     """Whether an answer is the problem's value."""
     return same_answer(answer, problem.answer)
-
-
-def read_arithmetic(question: str) -> Problem | None:
-    """Read "what is 17 * (23 - 5) + 412?" and the like; None if the text holds no such expression."""
-    if len(question) > _MAX_QUESTION_CHARS:
-        return None
-    text = question.translate({0xD7: "*", 0xF7: "/", 0x2212: "-", 0x22C5: "*"})
-    found = [match.strip() for match in _IN_QUESTION.findall(text) if any(op in match.strip() for op in "+-*/")]
-    if len(found) != 1:
-        return None
-    try:
-        return arithmetic_problem(found[0])
-    except ValueError:
-        return None
 
 
 @dataclass

@@ -18,10 +18,7 @@ from arts_lite.tasks.problem import Problem, check_split, split_of
 
 OPERATORS = "+-*/"
 _MAX_TRIES = 100_000
-_MAX_QUESTION_CHARS = 1000
 _STEP = re.compile(r"\s*(-?\d{1,12})\s*([-+*/])\s*(-?\d{1,12})\s*=\s*(-?\d{1,12})\s*(?:;([-\d\s]*))?")
-_NUMBERS = re.compile(r"(?<![\d.])\d{1,9}(?!\d|\.\d)")
-_PLAIN = re.compile(r"\s*(\d{1,9})\s*:\s*(\d{1,9}(?:\s+\d{1,9})+)\s*")
 _IN_TEXT = re.compile(r"[\d(][\d\s()+*/\u00d7\u00f7\u2212-]{2,200}")
 
 
@@ -235,21 +232,3 @@ def grade_countdown(problem: Problem, answer: str) -> bool:
         return False
     used = Counter(evaluated.numbers)
     return evaluated.value == problem.metadata["target"] and used <= Counter(problem.metadata["numbers"])
-
-
-def read_countdown(question: str) -> Problem | None:
-    """Read "make 24 from 3, 5, 7, 8" and the like, or `24: 3 5 7 8`; None if the text is no such question."""
-    if len(question) > _MAX_QUESTION_CHARS:
-        return None
-    if plain := _PLAIN.fullmatch(question):
-        return countdown_problem([int(number) for number in plain[2].split()], int(plain[1]))
-    text = question.lower()
-    numbers = [int(number) for number in _NUMBERS.findall(text)]
-    target_first = re.search(r"\b(?:make|reach|get|target(?: is| of|:)?|obtain|build|hit|form)\s+(\d{1,9})\b", text)
-    if target_first is None or len(numbers) < 3 or re.search(r"\d\s*[-+*/^]\s*\d", text):
-        return None
-    target = int(target_first[1])
-    if target not in numbers:  # a decimal
-        return None
-    numbers.remove(target)
-    return countdown_problem(numbers, target)

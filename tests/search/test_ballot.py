@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arts_lite.search import Branch, Budget, SearchTree
-from arts_lite.search.ballot import by_score, by_vote, is_decided
+from arts_lite.search.ballot import by_check, by_score, by_vote, is_decided
 from arts_lite.search.record import BranchState
 
 
@@ -72,6 +72,26 @@ def test_without_any_answer_the_best_trace_is_shown() -> None:
     for decide in (by_vote, by_score):
         decision = decide(tree_of([None, None], [-2.0, -1.0]))
         assert (decision.answer, decision.branch, decision.votes, decision.candidates) == (None, 1, 0, ())
+
+
+def test_a_checker_prefers_what_it_accepts_to_votes_and_scores() -> None:
+    tree = tree_of(["a", "a", "b", "B", None], [-0.1, -0.2, -3.0, -1.0, -0.01])
+    decision = by_check(tree, lambda answer: answer.casefold() == "b")
+    assert (decision.answer, decision.branch, decision.votes) == ("B", 3, 2)
+    assert [(c.answer, c.count) for c in decision.candidates] == [("B", 2), ("a", 2)]
+
+
+def test_a_checker_that_accepts_nothing_leaves_no_answer_but_the_candidates() -> None:
+    tree = tree_of(["a", "b", "b"], [-3.0, -1.0, -2.0])
+    decision = by_check(tree, lambda _: False)
+    assert (decision.answer, decision.branch, decision.votes) == (None, 1, 0)
+    assert [(c.answer, c.count) for c in decision.candidates] == [("b", 2), ("a", 1)]
+
+
+def test_a_decision_says_what_made_it() -> None:
+    tree = tree_of(["a"])
+    made = [by_vote(tree), by_score(tree), by_check(tree, lambda _: True), by_check(tree, lambda _: False)]
+    assert [decision.by for decision in made] == ["vote", "score", "checker", "checker"]
 
 
 def test_a_branch_without_score_comes_last() -> None:

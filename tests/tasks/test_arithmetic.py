@@ -18,7 +18,6 @@ from arts_lite.tasks.arithmetic import (
     drawn_arithmetic,
     extract_arithmetic,
     grade_arithmetic,
-    read_arithmetic,
 )
 from arts_lite.tasks.expression import evaluate
 from arts_lite.tasks.reduction import STYLES
@@ -127,23 +126,3 @@ def test_problems_of_a_split_stay_in_it_and_repeat() -> None:
     first = [one.id for one in islice(arithmetic_problems(5, "test"), 5)]
     assert first == [one.id for one in islice(arithmetic_problems(5, "test"), 5)]
     assert all(one.metadata["split"] == "test" for one in islice(arithmetic_problems(6, "test"), 5))
-
-
-@pytest.mark.parametrize(
-    ("question", "answer"),
-    [
-        ("what is 17 * (23 - 5) + 412?", "718"),
-        ("17*(23-5)+412", "718"),
-        ("Compute (-3) \u00d7 4 = ?", "-12"),
-        ("please work out 100/4 - 30", "-5"),
-    ],
-)
-def test_natural_phrasings_are_read(question: str, answer: str) -> None:
-    problem = read_arithmetic(question)
-    assert problem is not None
-    assert problem.answer == answer
-
-
-@pytest.mark.parametrize("question", ["who was Gauss?", "what is 7 / 2?", "is 3 + 4 more than 2 + 6?", "1 / 0", "5"])
-def test_other_questions_are_not(question: str) -> None:
-    assert read_arithmetic(question) is None

@@ -15,7 +15,6 @@ from arts_lite.tasks.countdown import (
     extract_countdown,
     grade_countdown,
     missed_countdown,
-    read_countdown,
     same_countdown,
     solved_countdown,
 )
@@ -140,19 +139,3 @@ def test_the_expression_is_found_in_a_text(text: str, answer: str) -> None:
     assert found is not None
     assert same_countdown(found, answer)
     assert found == answer or grade_countdown(PROBLEM, found)
-
-
-@pytest.mark.parametrize(
-    "question",
-    ["make 24 from 3, 5, 7, 8", "Make 24 with 3 5 7 8!", "Using 3, 5, 7 and 8, reach 24.", "get 24 out of 3,5,7,8"],
-)
-def test_natural_phrasings_are_read(question: str) -> None:
-    problem = read_countdown(question)
-    assert problem is not None
-    assert problem.metadata["target"] == 24
-    assert sorted(problem.metadata["numbers"]) == [3, 5, 7, 8]
-
-
-@pytest.mark.parametrize("question", ["what is 3 + 4?", "make tea", "who makes 24 hour clocks?", ""])
-def test_other_questions_are_not(question: str) -> None:
-    assert read_countdown(question) is None

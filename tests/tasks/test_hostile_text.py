@@ -12,16 +12,15 @@ from arts_lite.tasks.arithmetic import (
     check_arithmetic,
     extract_arithmetic,
     grade_arithmetic,
-    read_arithmetic,
 )
 from arts_lite.tasks.countdown import (
     check_countdown,
     countdown_problem,
     extract_countdown,
     grade_countdown,
-    read_countdown,
 )
 from arts_lite.tasks.grading import quick_verdict
+from arts_lite.tasks.phrasings import find_expression, read_arithmetic, read_countdown
 from arts_lite.tasks.stated import stated_answer
 
 NUMBERS = countdown_problem([3, 5, 7, 8], 24)
@@ -41,6 +40,7 @@ def read_in_every_way(text: str) -> None:
     assert not check_arithmetic(SUM, text).is_correct
     read_countdown(text)
     read_arithmetic(text)
+    find_expression(text)
     stated = stated_answer(text)
     assert stated is None or quick_verdict(stated, "\\frac{1}{2}") is not True
 
