@@ -101,7 +101,8 @@ def _add_key(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
     elif isinstance(value, int):
         writer.add_uint32(key, value)
     elif isinstance(value, float):
-        writer.add_float32(key, value)
+        add = writer.add_float64 if key.startswith("arts.verifier.") else writer.add_float32
+        add(key, value)
     elif isinstance(value, str):
         writer.add_string(key, value)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import struct
@@ -19,6 +20,7 @@ _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 _STRING, _ARRAY = 8, 9
 _MAX_DIMS, _MAX_NAME = 4, 64
 _UNREAD_ARRAYS = frozenset({"tokenizer.ggml.merges"})  # long, and nobody here looks at them
+_TOKENIZER = "tokenizer.ggml."
 
 # ggml_type -> (name, elements per block, bytes per block): facts of the file format.
 TENSOR_TYPES: Mapping[int, tuple[str, int, int]] = {
@@ -66,12 +68,18 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class GGUFHeader:
-    """What stands in front of a GGUF's weights."""
+    """What stands in front of a GGUF's weights.
+
+    Attributes:
+        tokenizer_sha256: of all `tokenizer.ggml.*` keys, merges included: SHA-256 over their entries as they stand in
+            the file (length of the key, key, type, value), in the order of their names. "" for a file without any.
+    """
 
     path: Path
     metadata: Mapping[str, Value]
     tensors: tuple[TensorInfo, ...]
     file_size: int
+    tokenizer_sha256: str
 
     @property
     def architecture(self) -> str:
@@ -142,14 +150,24 @@ class _Parser:
         if num_tensors > self._size // 24 or num_keys > self._size // 13:
             self._fail(f"its header announces {num_tensors} tensors and {num_keys} keys, more than the file can hold")
         metadata: dict[str, Value] = {}
+        entries: dict[str, slice] = {}
         for _ in range(num_keys):
+            start = self._position
             key = self._string().decode("utf-8", "replace")
             if not key or key in metadata:
                 self._fail(f"the metadata key {key!r} is empty or appears twice")
             metadata[key] = self._value(self._number("I"), key)
+            entries[key] = slice(start, self._position)
         tensors = tuple(self._tensor() for _ in range(num_tensors))
         self._check_data(tensors, metadata)
-        return GGUFHeader(self._path, metadata, tensors, self._size)
+        return GGUFHeader(self._path, metadata, tensors, self._size, self._tokenizer_sha256(entries))
+
+    def _tokenizer_sha256(self, entries: Mapping[str, slice]) -> str:
+        keys = sorted(key for key in entries if key.startswith(_TOKENIZER))
+        digest = hashlib.sha256()
+        for key in keys:
+            digest.update(self._data[entries[key]])
+        return digest.hexdigest() if keys else ""
 
     def _check_magic(self) -> None:
         magic = bytes(self._data[:4])
