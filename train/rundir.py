@@ -15,6 +15,7 @@ import torch
 
 from arts_lite.errors import TrainingError
 
+_TOLD = ("arts-lite", "torch", "numpy", "gguf", "transformers", "peft", "trl", "accelerate", "llama-cpp-python")
 _CONFIG, _METRICS, _CHECKPOINT = "config.json", "metrics.jsonl", "checkpoint.pt"
 
 
@@ -56,7 +57,7 @@ class RunDirectory:
             state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         except Exception as error:  # torch raises whatever its unpickler met
             raise TrainingError(f"{path} is no checkpoint ({error}); remove it to start anew") from error
-        self._forget_metrics_after(int(state["step"]))
+        self.forget_metrics_after(int(state["step"]))
         return state
 
     def save(self, state: Mapping[str, Any]) -> None:
@@ -78,21 +79,36 @@ class RunDirectory:
 
     def log(self, **values: Any) -> None:
         """Append one line of metrics."""
-        with (self.path / _METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+        append_line(self.path / _METRICS, values)
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """Read the metrics; a last line that was cut off is left out."""
-        path = self.path / _METRICS
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            with suppress(ValueError):
-                yield json.loads(line)
+        return read_lines(self.path / _METRICS)
 
-    def _forget_metrics_after(self, step: int) -> None:
-        """What was done after the checkpoint will be done again, and logged again."""
-        kept = [values for values in self.metrics() if values.get("step", 0) <= step]
-        text = "".join(json.dumps(values) + "\n" for values in kept)
-        write_atomically(self.path / _METRICS, text)
+    def forget_metrics_after(self, step: int) -> None:
+        """Drop the metrics of later steps: what was done after the checkpoint will be done again, and logged again."""
+        keep_lines_until(self.path / _METRICS, step)
+
+
+def append_line(path: Path, values: Mapping[str, Any]) -> None:
+    """Append to a file of JSON lines."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(values) + "\n")
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Read a file of JSON lines; a last line that was cut off is left out, and so is a file that is not there."""
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            yield json.loads(line)
+
+
+def keep_lines_until(path: Path, step: int) -> None:
+    """Drop the lines of later steps from a file of JSON lines, if there is one."""
+    if not path.exists():
+        return
+    kept = [values for values in read_lines(path) if values.get("step", 0) <= step]
+    write_atomically(path, "".join(json.dumps(values) + "\n" for values in kept))
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -117,7 +133,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def versions() -> dict[str, str]:
     """Versions of what a run depends on."""
     found = {"python": platform.python_version()}
-    for package in ("arts-lite", "torch", "numpy", "gguf", "transformers", "peft", "accelerate", "llama-cpp-python"):
+    for package in _TOLD:
         with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return found

@@ -1,0 +1,130 @@
+"""What TRL is told and what it tells back. Imported when a run begins: TRL takes seconds to load."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from datasets import Dataset, disable_progress_bars
+from transformers import PrinterCallback, TrainerCallback
+from transformers.utils.logging import disable_progress_bar
+from trl import GRPOConfig, GRPOTrainer
+
+from arts_lite.train.grpo import GrpoConfig
+from arts_lite.train.policy import Policy
+
+
+class Run(Protocol):
+    """What the trainer needs of a run."""
+
+    config: GrpoConfig
+    policy: Policy
+    is_stopped: bool
+
+    def told(self, step: int, logs: Mapping[str, Any]) -> None:
+        """Take in metrics."""
+
+    def probe(self, step: int) -> None:
+        """Probe the bank."""
+
+
+def make_trainer(
+    run: Run,
+    folder: Path,
+    reward: Callable[..., list[float]],
+    rows: Sequence[Mapping[str, Any]],
+    dev: Sequence[Mapping[str, Any]],
+    *,
+    is_fresh: bool,
+) -> GRPOTrainer:
+    """Make the trainer.
+
+    Args:
+        folder: of checkpoints.
+        rows, dev: "prompt" and "question", the number of it.
+        is_fresh: whether the run begins, and the dev metric is to be measured before the first step.
+    """
+    disable_progress_bars()
+    disable_progress_bar()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        trainer = GRPOTrainer(
+            run.policy.model,
+            reward,
+            _settings(run, folder, has_dev=bool(dev), is_fresh=is_fresh),
+            Dataset.from_list(list(rows)),
+            Dataset.from_list(list(dev)) if dev else None,
+            run.policy.tokenizer,
+            callbacks=[_Watch(run)],
+        )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+class _Watch(TrainerCallback):
+    """Passes metrics on, probes, and stops."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def on_log(self, _args: Any, state: Any, _control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+        """Pass metrics on."""
+        self._run.told(state.global_step, logs or {})
+
+    def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Probe where it is time, always after the last step; stop where it was asked for."""
+        step = state.global_step
+        if step % self._run.config.probe_every == 0 or step == self._run.config.num_steps:
+            self._run.probe(step)
+        if step == self._run.config.num_steps:
+            control.should_evaluate = self._run.config.num_dev > 0
+        if self._run.is_stopped:
+            control.should_save = control.should_training_stop = True
+
+
+def _settings(run: Run, folder: Path, *, has_dev: bool, is_fresh: bool) -> GRPOConfig:
+    """Say all that matters, so that another version's defaults change nothing."""
+    config = run.config
+    on_cpu = run.policy.model.device.type == "cpu"
+    return GRPOConfig(
+        output_dir=str(folder),
+        per_device_train_batch_size=config.rows_at_once,
+        gradient_accumulation_steps=config.num_rows // config.rows_at_once,
+        num_generations=config.num_generations,
+        num_iterations=1,
+        max_completion_length=config.max_tokens,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=0,
+        beta=config.beta,
+        epsilon=0.2,
+        loss_type=config.loss_type,
+        scale_rewards="group",
+        mask_truncated_completions=False,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=config.warmup_steps,
+        max_steps=config.num_steps,
+        max_grad_norm=config.max_norm,
+        weight_decay=0.0,
+        bf16=config.precision == "bf16",
+        gradient_checkpointing=False,
+        disable_dropout=True,
+        logging_steps=1,
+        logging_first_step=True,
+        eval_strategy="steps" if has_dev else "no",
+        eval_steps=config.dev_every,
+        eval_on_start=has_dev and is_fresh,
+        per_device_eval_batch_size=config.num_rows,
+        num_generations_eval=config.num_generations,
+        save_strategy="steps",
+        save_steps=config.save_every,
+        save_total_limit=2,
+        seed=config.seed,
+        use_cpu=on_cpu,
+        dataloader_pin_memory=not on_cpu,
+        report_to=[],
+        disable_tqdm=True,
+    )
