@@ -150,6 +150,7 @@ class Engine(metaclass=_PybindType):
         num_sequences: int = 256,
         tunes_rows: bool = True,
         pins_cells: bool = False,
+        is_reproducible: bool = False,
     ) -> None:
         """Adopt a llama_context made with kv_unified=True, swa_full=True, n_seq_max=num_sequences.
 
@@ -157,7 +158,9 @@ class Engine(metaclass=_PybindType):
         num_threads: for sampling rows in parallel; tunes_rows: measure which
         batch sizes are fast, and choose them (fewer rows, or padding);
         pins_cells: needed for sliding-window models (llama.cpp recycles cells that only one sequence holds once the
-        window has passed them, even in a full-size cache); halves the number of sequences.
+        window has passed them, even in a full-size cache); halves the number of sequences;
+        is_reproducible: whenever there is no branch, begin as a new engine does; let no clock and no measurement choose
+        what is decoded. What follows is a function of the calls, to the last bit where llama.cpp's kernels repeat.
         """
 
     def open(

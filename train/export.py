@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arts_lite.train.byte_vocab import tokenizer_keys
-from arts_lite.train.rundir import replacing
 from arts_lite.train.transformer import NORM_EPSILON, Shape, Transformer
+from arts_lite.train.writing import new_gguf
 
 FILE_TYPES = {
     "F32": (0, gguf.GGMLQuantizationType.F32),
@@ -32,34 +32,49 @@ _BLOCK_NAMES = {
     "up": "ffn_up",
     "down": "ffn_down",
 }
+EMBEDDING = "token_embd.weight"
+_NO_ROWS: Mapping[int, NDArray[np.float32]] = {}
 _ARCHITECTURE = "qwen2"  # rotate-half rotary positions and optional biases: nothing has to be permuted or invented
 
 
-def write_gguf(path: Path, model: Transformer, metadata: Mapping[str, Any], *, file_type: str = "F16") -> None:
+def write_gguf(
+    path: Path,
+    model: Transformer,
+    metadata: Mapping[str, Any],
+    *,
+    file_type: str = "F16",
+    token_rows: Mapping[int, NDArray[np.float32]] = _NO_ROWS,
+) -> None:
     """Write a model with its tokenizer, atomically.
 
     Args:
         metadata: more keys (general.*, arts.*): bool, int, float, str or a list of one of them.
         file_type: "F32", "F16" or "Q8_0".
+        token_rows: token -> float32 [dim], in place of the model's own row in the embedding, which is the output layer
+            too. With any, a Q8_0 file keeps the embedding in F16: a row of it is to be exact.
 
     Raises:
         ValueError: no such format.
+        TrainingError: the file cannot be written.
     """
     if file_type not in FILE_TYPES:
         raise ValueError(f"file_type is {file_type!r}, but must be one of {', '.join(FILE_TYPES)}")
     number, stored_as = FILE_TYPES[file_type]
-    with replacing(path) as temporary:
-        writer = gguf.GGUFWriter(temporary, _ARCHITECTURE)
+    with new_gguf(path, _ARCHITECTURE) as writer:
         keys = {"general.file_type": number, "general.quantization_version": 2}
         for key, value in {**keys, **_shape_keys(model.shape), **tokenizer_keys(), **metadata}.items():
             add_key(writer, key, value)
         for name, weight in tensors(model).items():
             kind = stored_as if weight.ndim > 1 else gguf.GGMLQuantizationType.F32
+            if name == EMBEDDING and token_rows:
+                weight = weight.copy()
+                for token, row in token_rows.items():
+                    weight[token] = row
+                kind = gguf.GGMLQuantizationType.F16 if file_type == "Q8_0" else kind
             writer.add_tensor(name, gguf.quants.quantize(weight, kind), raw_dtype=kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
-        writer.close()
 
 
 def tensors(model: Transformer) -> dict[str, NDArray[np.float32]]:
@@ -121,17 +136,18 @@ def _gguf_name(name: str) -> str:
     parts = name.split(".")
     if parts[0] == "blocks":
         return f"blk.{parts[1]}.{_BLOCK_NAMES[parts[2]]}.weight"
-    return {"embedding": "token_embd.weight", "norm": "output_norm.weight"}[parts[0]]
+    return {"embedding": EMBEDDING, "norm": "output_norm.weight"}[parts[0]]
 
 
 def add_key(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
-    """Add one metadata value of a type that suits it."""
+    """Add one metadata value of a type that suits it: what llama.cpp reads is float32, what only we read is exact."""
     if isinstance(value, bool):
         writer.add_bool(key, value)
     elif isinstance(value, int):
         writer.add_uint32(key, value)
     elif isinstance(value, float):
-        writer.add_float32(key, value)
+        add = writer.add_float64 if key.startswith("arts.") else writer.add_float32
+        add(key, value)
     elif isinstance(value, str):
         writer.add_string(key, value)
     else:

@@ -14,7 +14,7 @@ from arts_lite.search import SCORERS, STRATEGIES
 from arts_lite.solver import Solver, SolverConfig
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p")
-_ENGINE = ("ctx_size", "gpu_layers", "threads", "kv_type")
+_ENGINE = ("ctx_size", "gpu_layers", "threads", "kv_type", "reproducible")
 _SEARCH = (
     *("strategy", "n", "fork_prob", "max_fork_depth", "scorer", "seed", "max_tokens"),
     *("budget_tokens", "budget_seconds", "budget_nodes", "system", "prompt_template"),
@@ -55,6 +55,12 @@ model_options = _group(
     gpu_layers_option,
     click.option("--threads", type=_from(1), help="CPU threads.  [default: physical cores]"),
     kv_type_option,
+    click.option(
+        "--reproducible",
+        is_flag=True,
+        callback=lambda _context, _option, is_given: is_given or None,
+        help="Slower: one question at a time; runs on one machine repeat each other to the last bit.",
+    ),
     click.option("--system", metavar="TEXT", callback=valid_text, help="System prompt; '' for none."),
     click.option("--prompt-template", metavar="FILE", help="File with {question}, used instead of the chat template."),
 )

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from arts_lite.tasks import Problem, Task
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p")
-_ENGINE = ("ctx_size", "gpu_layers", "threads", "kv_type")
-_DRAWN = ("ctx_size", "gpu_layers", "kv_type")  # of these, what may change the draws
+_ENGINE = ("ctx_size", "gpu_layers", "threads", "kv_type", "reproducible")
+_DRAWN = ("ctx_size", "gpu_layers", "kv_type", "reproducible")  # of these, what may change the draws
 
 
 @click.group(invoke_without_command=True)

@@ -78,7 +78,8 @@ def plan_cache(header: GGUFHeader, num_params: int, config: EngineConfig, *, pin
 
     Raises:
         ValueError: `ctx_size` is beyond what llama.cpp can address, or larger than `num_cells`.
-        ModelLoadError: the cache that was asked for does not fit into the free memory.
+        ModelLoadError: the cache that was asked for does not fit into the free memory; one that is planned for a
+            reproducible engine neither, since it may not depend on what is free.
     """
     per_cell = kv_bytes_per_cell(header, config.kv_type, config.kv_type_v)
     ctx_train = _int(header, "context_length", DEFAULT_CTX_SIZE)
@@ -109,6 +110,8 @@ def _ctx_size(config: EngineConfig, ctx_train: int, affordable: int, per_cell: i
         wanted = min(ctx_train, DEFAULT_CTX_SIZE, config.num_cells or DEFAULT_CTX_SIZE)
         if affordable < MIN_CELLS:
             raise ModelLoadError(_too_large(MIN_CELLS, per_cell, affordable))
+        if wanted > affordable and config.reproducible:
+            raise ModelLoadError(_too_large(wanted, per_cell, affordable))
         if wanted > affordable:
             warnings.warn(
                 f"ctx_size is set to {affordable}, because the KV cache for {wanted} tokens does not fit into the free "
@@ -139,6 +142,8 @@ def _num_cells(config: EngineConfig, ctx_size: int, affordable: int, per_cell: i
             raise ModelLoadError(_too_large(config.num_cells, per_cell, affordable))
         return _rounded(config.num_cells)
     expected = config.num_traces * min(ctx_size, EXPECTED_TRACE_TOKENS)
+    if config.reproducible and expected > affordable:
+        raise ModelLoadError(_too_large(expected, per_cell, affordable))
     return _rounded(min(max(ctx_size, expected), max(ctx_size, affordable)))
 
 

@@ -77,6 +77,10 @@ class EngineConfig:
         max_prefill_rows: prompt tokens in one decode call, >= 256.
         tunes_rows: let the loop measure which batch sizes are fast, and run fewer branches or pad a batch accordingly.
         num_sequences: sequence ids, 2 to 256.
+        reproducible: make what is generated a function of the calls since the engine held no branch, to the last bit:
+            nothing is timed (`tunes_rows` is off), nothing planned by what memory happens to be free, and an engine
+            without branches begins anew. Solvers then search one question at a time. Holds on one machine, with one
+            build of llama.cpp and one number of threads (docs/python.md).
         verbose: let llama.cpp's log through.
 
     Raises:
@@ -103,6 +107,7 @@ class EngineConfig:
     max_prefill_rows: int = 512
     tunes_rows: bool = True
     num_sequences: int = NUM_SEQUENCES
+    reproducible: bool = False
     verbose: bool = False
 
     def __post_init__(self) -> None:

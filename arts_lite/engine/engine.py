@@ -7,7 +7,9 @@ import os
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
+from typing import Any
 
 import llama_cpp.llama_cpp as llama
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from arts_lite import _core
 from arts_lite.engine import log
 from arts_lite.engine.capacity import CachePlan, plan_cache
+from arts_lite.engine.conditions import conditions_of
 from arts_lite.engine.config import DEFAULT_CONFIG, EngineConfig
 from arts_lite.engine.context import make_context
 from arts_lite.engine.model import Model
@@ -88,6 +91,7 @@ class Engine:
                 num_sequences=config.num_sequences,
                 tunes_rows=config.tunes_rows,
                 pins_cells=pins_cells,
+                is_reproducible=config.reproducible,
             )
         except BaseException:
             _free(None, context, model, config.verbose)
@@ -115,6 +119,16 @@ class Engine:
     def ctx_size(self) -> int:
         """Longest trace in tokens."""
         return self.plan.ctx_size
+
+    @property
+    def is_reproducible(self) -> bool:
+        """Whether what is generated depends on nothing but the model, the calls and the `conditions`."""
+        return self.config.reproducible
+
+    @cached_property
+    def conditions(self) -> dict[str, Any]:
+        """Under which a reproducible engine repeats itself: settings, build, processor; JSON-ready, else {}."""
+        return conditions_of(self.config, self.plan) if self.config.reproducible else {}
 
     @property
     def context_address(self) -> int:

@@ -129,9 +129,9 @@ class SdfRun:
         self._model_sha256 = model_sha256
         self._engine_options = dict(engine_options or {})
         self._clock = clock
-        self._loop = SearchLoop(
-            proposer.engine, num_rows=max(proposer.engine.stats().num_rows_max, 1), max_open=config.max_open
-        )
+        engine = proposer.engine
+        max_open = 1 if engine.is_reproducible else config.max_open  # what is open beside a problem changes its bits
+        self._loop = SearchLoop(engine, num_rows=max(engine.stats().num_rows_max, 1), max_open=max_open)
         self._scorer = make_scorer("logprob")
         self._failures: list[ArtsError | ValueError] = []
 
@@ -181,7 +181,7 @@ class SdfRun:
             "prompt_tokens": self._prompt_digest,
             "problems": {"num": len(self._all_problems), "sha256": _digest(self._all_problems)},
             "proposer": {name: self._model.get(name) for name in ("name", "sha256")},
-            "engine": self._engine_options,
+            "engine": {**self._engine_options, **self._proposer.engine.conditions},
             "search": {name: plain[name] for name in kept},
             "rewards": self._config.rewards.to_dict(),
             "num_shards": self._shard[1],

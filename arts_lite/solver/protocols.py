@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from arts_lite.search import Engine
@@ -18,7 +19,17 @@ class EngineStats(Protocol):
 
 
 class CountingEngine(Engine, Protocol):
-    """An engine that tells its counters."""
+    """An engine that tells its counters, and whether it repeats itself."""
+
+    @property
+    def is_reproducible(self) -> bool:
+        """Whether traces are a function of the calls since the engine held no branch, to the last bit."""
+        ...
+
+    @property
+    def conditions(self) -> Mapping[str, Any]:
+        """What has to be equal for that, JSON-ready; empty where it is not reproducible."""
+        ...
 
     def stats(self) -> EngineStats:
         """Counters since the engine was made."""

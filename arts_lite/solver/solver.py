@@ -175,7 +175,8 @@ class Solver:
             raise ValueError(_TEMPLATE)
         engine = self.proposer.engine
         num_rows = max(engine.stats().num_rows_max, 1)
-        loop = SearchLoop(engine, num_rows=num_rows, max_open=config.max_open, follow_steps=follow_steps)
+        max_open = 1 if engine.is_reproducible else config.max_open  # what is open beside a question changes its bits
+        loop = SearchLoop(engine, num_rows=num_rows, max_open=max_open, follow_steps=follow_steps)
         return Call(self._turn, self._events(questions, config, loop, raises=raises), loop)
 
     def _events(

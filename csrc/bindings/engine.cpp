@@ -11,7 +11,7 @@ using Unlocked = py::call_guard<py::gil_scoped_release>;
 
 std::unique_ptr<Engine> make_engine(std::uintptr_t context, std::int32_t max_trace_tokens, std::int32_t max_rows, std::int32_t max_prefill_rows,
                                     std::int32_t num_threads, std::int32_t num_sequences, bool tunes_rows,
-                                    bool pins_cells) {
+                                    bool pins_cells, bool is_reproducible) {
     if (context == 0) {
         fail(ErrorCode::InvalidArgument, "the context is NULL; creating it failed");
     }
@@ -26,6 +26,7 @@ std::unique_ptr<Engine> make_engine(std::uintptr_t context, std::int32_t max_tra
     options.num_sequences = num_sequences;
     options.tunes_rows = tunes_rows;
     options.pins_cells = pins_cells;
+    options.is_reproducible = is_reproducible;
     return std::make_unique<Engine>(bound_api(), reinterpret_cast<llama_context *>(context), std::move(options));
 }
 
@@ -111,7 +112,7 @@ void bind_engine(py::module_ & m) {
     py::class_<Engine>(m, "Engine", py::is_final())
         .def(py::init(&make_engine), py::arg("context"), py::kw_only(), py::arg("max_trace_tokens"), py::arg("max_rows"),
              py::arg("max_prefill_rows"), py::arg("num_threads"), py::arg("num_sequences") = 256,
-             py::arg("tunes_rows") = true, py::arg("pins_cells") = false)
+             py::arg("tunes_rows") = true, py::arg("pins_cells") = false, py::arg("is_reproducible") = false)
         .def("open", &open, py::arg("tokens"), py::arg("sampling"), py::arg("rules"), py::arg("seed"), py::arg("stream"),
              py::arg("max_tokens"), py::arg("owner"))
         .def("fork", &Engine::fork, Unlocked(), py::arg("branch"), py::arg("position"))

@@ -32,6 +32,7 @@ struct EngineOptions {
     std::int32_t num_sequences = 256;
     bool pins_cells = false;
     bool tunes_rows = true; // measure which batch sizes are fast, and choose them
+    bool is_reproducible = false; // what is decoded is a function of the calls since there was no branch, of no clock
 };
 
 struct Stats {

@@ -223,7 +223,7 @@ void Engine::prefill(std::vector<Prefill> & prefills) {
                 rows.push_back(run);
                 if (rows.size() == static_cast<std::size_t>(options_.max_prefill_rows)) {
                     flush();
-                    is_stopped = must_stop() || is_late();
+                    is_stopped = must_stop() || (is_late() && !options_.is_reproducible);
                 }
             }
         }

@@ -32,6 +32,7 @@ Engine::Engine(const LlamaApi & api, llama_context * context, EngineOptions opti
       vocabulary_(api, api.llama_model_get_vocab(api.llama_get_model(context))),
       sampler_(vocabulary_.size(), static_cast<std::size_t>(options_.num_threads)),
       tuner_(static_cast<std::size_t>(std::max(options_.max_rows, 0))) {
+    options_.tunes_rows = options_.tunes_rows && !options_.is_reproducible;
     const auto require = [](bool holds, const std::string & what) {
         if (!holds) {
             fail(ErrorCode::InvalidArgument, what);
@@ -109,6 +110,9 @@ BranchId Engine::open(const std::vector<Token> & tokens, std::shared_ptr<const S
     const std::lock_guard<std::mutex> lock(mutex_);
     require_open();
     check_prompt(tokens, *sampling, max_tokens);
+    if (options_.is_reproducible && branches_.empty()) {
+        cache_->restart(); // forgets where free cells lay, and the order of free ids
+    }
     auto branch = std::make_unique<Branch>();
     branch->id = next_id_++;
     branch->num_prompt = static_cast<std::int32_t>(tokens.size());

@@ -51,6 +51,9 @@ void Engine::decode_lanes() {
     if (lanes_.empty() || !events_.empty()) {
         return;
     }
+    if (options_.is_reproducible) { // whoever paused at a step and came back, and when, leaves no trace
+        std::sort(lanes_.begin(), lanes_.end(), [](const Run * a, const Run * b) { return first_id(*a) < first_id(*b); });
+    }
     batch_.clear();
     for (Run * lane : lanes_) {
         batch_.add(lane->tokens.back(), lane->end() - 1, cache_->ids_per_row(), true);

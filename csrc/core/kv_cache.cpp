@@ -188,6 +188,13 @@ Run * KvCache::least_recently_used(bool or_waiting) const {
     return oldest;
 }
 
+void KvCache::restart() {
+    ensure(cells_.num_used() == 0 && pool_.num_free() == pool_.capacity(), "only an empty cache starts anew");
+    api_.llama_memory_clear(memory_, false);
+    cells_ = CellMap(cells_.capacity());
+    pool_.refill();
+}
+
 void KvCache::check() const {
     std::size_t num_leased = 0;
     for (std::size_t id = 0; id < run_of_.size(); ++id) {

@@ -58,6 +58,9 @@ public:
     // The least recently used leaf that is not busy and, unless `or_waiting`, wanted by no running branch; or null.
     Run * least_recently_used(bool or_waiting) const;
 
+    // Makes an empty cache, llama.cpp's included, lay out cells and choose ids as a new one does.
+    void restart();
+
     // Throws Error(Internal) if llama.cpp's positions and the books differ.
     void check() const;
 

@@ -19,6 +19,7 @@ namespace arts {
     X(llama_get_logits_ith)         \
     X(llama_get_memory)             \
     X(llama_get_model)              \
+    X(llama_memory_clear)           \
     X(llama_memory_seq_cp)          \
     X(llama_memory_seq_rm)          \
     X(llama_memory_seq_pos_min)     \

@@ -41,11 +41,7 @@ private:
 
 class SequencePool {
 public:
-    explicit SequencePool(std::size_t num_sequences) : capacity_(num_sequences) {
-        for (std::size_t i = num_sequences; i > 0; --i) {
-            free_.push_back(static_cast<llama_seq_id>(i - 1));
-        }
-    }
+    explicit SequencePool(std::size_t num_sequences) : capacity_(num_sequences) { refill(); }
 
     std::size_t capacity() const { return capacity_; }
     std::size_t num_free() const { return free_.size(); }
@@ -58,6 +54,15 @@ public:
         const llama_seq_id id = free_.back();
         free_.pop_back();
         return SequenceLease(this, id);
+    }
+
+    // Leases ids in the order of a new pool again. Only while none is leased.
+    void refill() {
+        ensure(free_.empty() || free_.size() == capacity_, "no sequence is leased");
+        free_.clear();
+        for (std::size_t i = capacity_; i > 0; --i) {
+            free_.push_back(static_cast<llama_seq_id>(i - 1));
+        }
     }
 
 private:

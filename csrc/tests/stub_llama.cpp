@@ -88,9 +88,11 @@ std::int32_t decode(llama_context * handle, llama_batch batch) {
         Cell & cell = context.cells[slot[static_cast<std::size_t>(i)]];
         cell.position = batch.pos[i];
         cell.token = batch.token[i];
+        cell.origin = mix(static_cast<std::uint64_t>(batch.n_tokens) * 1000 + static_cast<std::uint64_t>(i));
         cell.sequences.insert(batch.seq_id[i], batch.seq_id[i] + batch.n_seq_id[i]);
         if (batch.logits[i] != 0) {
             context.rows[static_cast<std::size_t>(i)] = Context::logits(context.options, context.tokens_of(batch.seq_id[i][0]));
+            context.blur(context.rows[static_cast<std::size_t>(i)], batch.seq_id[i][0]);
         }
     }
     context.head = slot.back() + 1;
@@ -122,6 +124,12 @@ void copy(llama_memory_t memory, llama_seq_id from, llama_seq_id to, llama_pos b
             cell.sequences.insert(to);
         }
     }
+}
+
+void clear(llama_memory_t memory, bool) {
+    Context & context = of(memory);
+    context.cells.assign(context.cells.size(), {});
+    context.head = 0;
 }
 
 llama_pos first(llama_memory_t memory, llama_seq_id sequence) { return last_position(of(memory), sequence) < 0 ? -1 : 0; }
@@ -183,6 +191,21 @@ std::vector<llama_token> Context::tokens_of(llama_seq_id sequence) const {
     return tokens;
 }
 
+void Context::blur(std::vector<float> & row, llama_seq_id sequence) const {
+    if (options.sloppiness == 0.0f) {
+        return;
+    }
+    std::uint64_t state = mix(high_water() * 256 + static_cast<std::uint64_t>(sequence));
+    for (std::size_t i = 0; i < cells.size(); ++i) {
+        if (cells[i].sequences.count(sequence) > 0) {
+            state = mix(state * 31 + i + cells[i].origin);
+        }
+    }
+    for (std::size_t i = 0; i < row.size(); ++i) {
+        row[i] += options.sloppiness * static_cast<float>(mix(state + i) % 1000) / 1000.0f;
+    }
+}
+
 std::size_t Context::num_used() const {
     return static_cast<std::size_t>(std::count_if(cells.begin(), cells.end(), [](const Cell & cell) { return !cell.sequences.empty(); }));
 }
@@ -203,6 +226,7 @@ arts::LlamaApi api() {
     api.llama_get_logits_ith = logits_of;
     api.llama_get_memory = [](const llama_context * context) { return reinterpret_cast<llama_memory_t>(const_cast<llama_context *>(context)); };
     api.llama_get_model = [](const llama_context * context) { return reinterpret_cast<const llama_model *>(context); };
+    api.llama_memory_clear = clear;
     api.llama_memory_seq_cp = copy;
     api.llama_memory_seq_rm = remove;
     api.llama_memory_seq_pos_min = first;

@@ -19,6 +19,7 @@ struct Options {
     std::uint32_t num_sequences = 16;
     std::int32_t num_vocab = 40; // tokens 0..25 are 'a'..'z', 26 is "\n\n", 27 "\n", 28 " ", then "<n>"; the last ends
     float sharpness = 3.0f;      // scale of the logits
+    float sloppiness = 0.0f;     // scale of what a row's logits owe to the batch's shape and to where its cells lie
 };
 
 constexpr std::int32_t blank_line = 26, newline = 27, space = 28;
@@ -26,6 +27,7 @@ constexpr std::int32_t blank_line = 26, newline = 27, space = 28;
 struct Cell {
     llama_pos position = -1;
     llama_token token = -1;
+    std::uint64_t origin = 0; // the shape of the batch that it was decoded in, and its place there
     std::set<llama_seq_id> sequences;
 };
 
@@ -43,6 +45,8 @@ public:
     static std::vector<float> logits(const Options & options, const std::vector<llama_token> & tokens);
 
     std::vector<llama_token> tokens_of(llama_seq_id sequence) const;
+    // Adds what kernels do to a row: they sum in an order that depends on the batch's shape and on where cells lie.
+    void blur(std::vector<float> & row, llama_seq_id sequence) const;
     std::size_t num_used() const;
     std::size_t high_water() const;
 

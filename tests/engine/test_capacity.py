@@ -75,6 +75,22 @@ def test_scarce_memory_shrinks_the_default_but_never_what_was_asked_for(
         plan()
 
 
+def test_a_reproducible_engine_is_never_planned_by_what_happens_to_be_free(
+    plan: Callable[..., capacity.CachePlan], free: Callable[..., None]
+) -> None:
+    ample = plan(reproducible=True)
+    free(80_000_000)
+    assert plan(reproducible=True) == ample
+    free(20_000_000)
+    assert plan().num_cells < ample.num_cells
+    with pytest.raises(ModelLoadError, match=r"cells takes.*lower ctx_size or num_cells"):
+        plan(reproducible=True)
+    assert plan(reproducible=True, num_cells=4096).num_cells == 4096
+    free(5_000_000)
+    with pytest.raises(ModelLoadError, match="4096 cells takes"):
+        plan(reproducible=True)
+
+
 def test_absurd_sizes_are_refused_before_they_are_allocated(plan: Callable[..., capacity.CachePlan]) -> None:
     with pytest.raises(ModelLoadError, match="lower ctx_size"):
         plan(ctx_size=2**31 - 1)

@@ -2,10 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import random
-import subprocess
-import sys
 import warnings
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 from experiments.killed_sdf import NUM_PROBLEMS, make_run
+from experiments.killing import killed_at_random
 from fakes.engine import FakeEngine
 from fakes.models import rambling
 from fakes.proposer import FakeProposer
@@ -23,8 +20,6 @@ from arts_lite.experiments import SdfConfig, SdfRun, dataset_stats
 from arts_lite.experiments.folder import DatasetError, read_folder
 from arts_lite.tasks import Problem, make_task
 from arts_lite.tree import Tree, tree_to_json
-
-TESTS = Path(__file__).parents[1]
 
 
 def small_run(folder: Path, num: int = 12, **options: object) -> SdfRun:
@@ -113,35 +108,12 @@ def test_a_cancelled_run_keeps_whole_trees_and_is_continued_token_by_token(tmp_p
 def test_killed_at_twenty_moments_and_resumed_it_holds_every_tree_once(tmp_path: Path) -> None:
     list(make_run(tmp_path / "whole").run())
     wanted = sorted(map(plain, read_folder(tmp_path / "whole")))
-    rng = random.Random(0)
-    num_kills = num_rounds = 0
-    while num_kills < 20:
-        folder = tmp_path / f"round{num_rounds}"
-        while num_kills < 20 and killed_or_done(folder, rng):
-            num_kills += 1
-        num_rounds += 1
+    assert len(wanted) == NUM_PROBLEMS
+    for folder in killed_at_random(tmp_path, 20, 0.12):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a torn last line is told
             list(make_run(folder).run())
         assert sorted(map(plain, read_folder(folder))) == wanted
-    assert len(wanted) == NUM_PROBLEMS
-
-
-def killed_or_done(folder: Path, rng: random.Random) -> bool:
-    """Run a process and kill it a random time after it has begun; False: it was done before."""
-    paths = [str(TESTS), *(path for path in sys.path if path)]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(TESTS / "experiments" / "killed_sdf.py"), str(folder)]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline()
-        try:
-            process.wait(rng.uniform(0, 0.12))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return True
-        assert process.returncode == 0
-        return False
 
 
 @pytest.mark.parametrize(

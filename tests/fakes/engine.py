@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from fakes.models import END, Model, rambling, uniform_hash
@@ -72,6 +73,7 @@ class FakeEngine:
         context_size: longest trace in tokens.
         seconds_per_decode: how far each decode call moves `clock`.
         on_decode: called before each decode call (to interrupt, to fail, to look).
+        is_reproducible: what the fake says of itself; it always is.
     """
 
     def __init__(
@@ -83,8 +85,11 @@ class FakeEngine:
         clock: FakeClock | None = None,
         seconds_per_decode: float = 0.0,
         on_decode: Callable[[], None] | None = None,
+        is_reproducible: bool = False,
     ) -> None:
         self.model = model or rambling()
+        self.is_reproducible = is_reproducible
+        self.conditions: dict[str, Any] = {"reproducible": True} if is_reproducible else {}
         self.max_rows = max_rows
         self.context_size = context_size
         self.clock = clock or FakeClock()
