@@ -90,7 +90,7 @@ def test_ctrl_c_keeps_the_trees_that_are_complete(sdf: Sdf, tiny_model_path: Pat
     [
         ((), "missing --task"),
         (("--task", "countdown"), "missing --out"),
-        (("--task", "countdown", "--out", "d"), "--proposer FILE.gguf"),
+        (("--task", "countdown", "--out", "d"), "--num-problems"),
         (("--task", "countdown", "--out", "d", "--proposer", "p"), "--num-problems"),
         (("--task", "countdown", "--out", "d", "--proposer", "p", "--data", "x"), "leave --data out"),
         (("--task", "gsm8k", "--out", "d", "--proposer", "p"), "needs --data"),

@@ -13,6 +13,7 @@ from rich.console import Console
 from arts_lite.cli.live import LiveDisplay
 from arts_lite.cli.show import Display, PlainDisplay, make_display, summary
 from arts_lite.cli.watch import Watch
+from arts_lite.search import Candidate
 from arts_lite.search.events import BranchOpened, BranchPruned, Progress, QuestionStarted, StepEnded, TraceEnded
 from arts_lite.solver import Solution, Solver, SolverConfig
 from arts_lite.types import StopReason
@@ -48,7 +49,7 @@ def test_the_tree_shows_answers_steps_votes_and_counters() -> None:
     assert "How many?" in text
     assert "0 = 18  -0.5" in text
     assert "1 step 2 another first step" in text
-    assert "votes: 18 x1" in text
+    assert "answers: 18 x1" in text
     assert "60 tokens | 6.0 tokens/s | 1 running | about 3 s left" in text
 
 
@@ -120,8 +121,37 @@ def test_the_plain_display_prints_a_line_per_trace(capsys: pytest.CaptureFixture
     lines = capsys.readouterr().err.splitlines()
     assert "question 1: trace 0 ended (end_of_text): answer 1, score 0 [1 of 4]" in lines
     assert "question 2: trace 3 ended (end_of_text): no answer, score 0 [4 of 4]" in lines
-    assert "question 1: 1: 4 votes of 4, score 0" in lines
+    assert "question 1: 1: 4 votes of 4, score 0; chosen by score" in lines
     assert any(line.startswith("question 3: ") and line.endswith("stopped by: budget_tokens") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("solution", "line"),
+    [
+        (Solution("q", "7", votes=2, num_traces=4), "7: 2 votes of 4; chosen by vote"),
+        (
+            Solution("q", "7", votes=1, num_traces=2, chosen_by="score", score=-0.25),
+            "7: 1 vote of 2, score -0.25; chosen by score",
+        ),
+        (
+            Solution("q", "3*8", votes=1, num_traces=9, chosen_by="checker"),
+            "3*8: 1 vote of 9; chosen by the task's own checker, which accepts it",
+        ),
+        (
+            Solution("q", num_traces=5, chosen_by="checker", candidates=(Candidate("3*7", 4, None),)),
+            "the task's own checker accepts no answer of 5 traces (3*7: 4)",
+        ),
+        (
+            Solution(
+                "q", "1", votes=9, num_traces=20, candidates=tuple(Candidate(str(n), 1, None) for n in range(1, 9))
+            ),
+            "1: 9 votes of 20 (2: 1, 3: 1, 4: 1, 5: 1, 6: 1, ...); chosen by vote",
+        ),
+    ],
+    ids=["vote", "score", "checker", "checker accepts none", "many answers"],
+)
+def test_a_summary_says_what_chose_the_answer(solution: Solution, line: str) -> None:
+    assert summary(solution)[0] == line
 
 
 def test_a_quiet_display_shows_errors_only(capsys: pytest.CaptureFixture[str]) -> None:

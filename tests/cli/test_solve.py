@@ -174,12 +174,6 @@ def test_wrong_usage_exits_with_2_and_says_what_is_wrong(run: Run, args: list[st
     assert "Traceback" not in result.stderr
 
 
-def test_a_proposer_must_be_named() -> None:
-    result = CliRunner().invoke(main, ["solve", "How many?"])
-    assert result.exit_code == 2
-    assert "--proposer FILE.gguf" in result.stderr
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b"", "holds no question"), (b"\n \n", "holds no question"), (b"ok\nbad \xff\n", "line 2, is no valid UTF-8")],

@@ -42,7 +42,8 @@ def test_a_solution_is_plain_data_with_what_is_needed_to_repeat_it() -> None:
     with solver(strategy="sdf", seed=3) as one:
         solution = one.solve("How many?")
     plain = json.loads(json.dumps(solution.to_dict(with_traces=True), allow_nan=False))
-    assert list(plain)[:6] == ["question", "answer", "text", "score", "votes", "stopped_by"]
+    assert list(plain)[:6] == ["question", "answer", "text", "score", "votes", "chosen_by"]
+    assert plain["chosen_by"] == "vote"
     assert (plain["settings"]["strategy"], plain["settings"]["seed"]) == ("sdf", 3)
     assert plain["settings"]["sampling"]["temperature"] == 1.0
     assert plain["settings"]["proposer"] == {"name": "fake"}
