@@ -19,7 +19,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,15 +62,17 @@ class Bench:
 
     def ours(self) -> dict[str, float]:
         """Our rates, by case."""
+        tree = SolverConfig(strategy="sdf", n=self.options.n, max_tokens=self.options.max_tokens)
+        searches: dict[str, Callable[[Solver], list[Solution]]] = {
+            "one": lambda solver: [solver.solve(QUESTIONS[0])],
+            "many": lambda solver: list(solver.solve_many(self.many)),
+            "sdf": lambda solver: [solver.solve(QUESTIONS[0], tree)],
+        }
         rates = {}
-        with self.solver() as solver:
-            self.prompts = {question: solver.proposer.encode_prompt(question) for question in QUESTIONS}
-            rates["one"] = self._rate(lambda: [solver.solve(QUESTIONS[0])])
-        with self.solver() as solver:
-            rates["many"] = self._rate(lambda: list(solver.solve_many(self.many)))
-        with self.solver() as solver:
-            config = SolverConfig(strategy="sdf", n=self.options.n // 2, max_tokens=self.options.max_tokens)
-            rates["sdf"] = self._rate(lambda: [solver.solve(QUESTIONS[0], config)])
+        for case in self.options.cases:
+            with self.solver() as solver:
+                self.prompts = {question: solver.proposer.encode_prompt(question) for question in QUESTIONS}
+                rates[case] = self._rate(lambda search=searches[case], solver=solver: search(solver))
         return rates
 
     @property
@@ -99,12 +101,15 @@ class Bench:
         )  # fmt: skip
         rates = {}
         for case, questions in {"one": QUESTIONS[:1], "many": self.many}.items():
+            if case not in chosen.cases:
+                continue
             num_tokens, start = 0, time.perf_counter()
             for question in questions:
                 for _ in range(max(1, chosen.baseline_traces // len(questions))):
                     num_tokens += self._complete(llm, self.prompts[question], chosen.max_tokens)
             rates[case] = num_tokens / (time.perf_counter() - start)
-        rates["sdf"] = self._resend(llm)
+        if "sdf" in chosen.cases:
+            rates["sdf"] = self._resend(llm)
         llm.close()
         return rates
 
@@ -204,6 +209,7 @@ def main() -> None:
     options.add_argument("--max-tokens", type=int, default=300)
     options.add_argument("--baseline-traces", type=int, default=16)
     options.add_argument("--server-questions", type=int, default=8, help="of `many`, one request each, in turn")
+    options.add_argument("--cases", type=lambda text: text.split(","), default=["one", "many", "sdf"])
     options.add_argument("--llama-server", type=Path, default=None)
     chosen = options.parse_args()
     if chosen.quick:
@@ -217,7 +223,10 @@ def main() -> None:
     ]
     if chosen.llama_server is not None:
         with llama_server(chosen.llama_server, chosen, bench.threads) as address:
-            for row, questions in zip(rows, [QUESTIONS[:1], bench.many[: chosen.server_questions]], strict=False):
+            for row in rows:
+                if row["case"] == "sdf":
+                    continue
+                questions = QUESTIONS[:1] if row["case"] == "one" else bench.many[: chosen.server_questions]
                 row["llama_server"] = server_rate(address, bench, questions)
                 row["ratio_to_server"] = row["tokens_per_s"] / row["llama_server"]
     names = ("n", "questions", "max_tokens", "baseline_traces", "gpu_layers")

@@ -50,30 +50,41 @@ class RunDirectory:
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """Read the newest checkpoint; None: there is none. Raises TrainingError: it is damaged."""
-        path = self.path / _CHECKPOINT
+        state = self.load_state(_CHECKPOINT, device)
+        if state is not None:
+            self.forget_metrics_after(int(state["step"]))
+        return state
+
+    def load_state(self, name: str, device: torch.device) -> dict[str, Any] | None:
+        """Read tensors and numbers that `save_state` wrote; None: there are none. Raises TrainingError: damaged."""
+        path = self.path / name
         if not path.exists():
             return None
         try:
             state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         except Exception as error:  # torch raises whatever its unpickler met
-            raise TrainingError(f"{path} is no checkpoint ({error}); remove it to start anew") from error
-        self.forget_metrics_after(int(state["step"]))
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise TrainingError(f"{path} is no checkpoint ({reason}); remove it to start anew") from error
         return state
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint, or leave the old one as it is. Raises TrainingError: the disk takes no more."""
-        temporary = self.path / f"{_CHECKPOINT}.new"
+        self.save_state(_CHECKPOINT, state)
+
+    def save_state(self, name: str, state: Mapping[str, Any]) -> None:
+        """Replace a file of tensors and numbers, or leave the old one as it is. Raises TrainingError: a full disk."""
+        temporary = self.path / f"{name}.new"
         try:
             with temporary.open("wb") as file:
                 torch.save(dict(state), file)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(self.path / _CHECKPOINT)
+            temporary.replace(self.path / name)
         except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError on a full disk
             with suppress(OSError):
                 temporary.unlink()
             raise TrainingError(
-                f"the checkpoint could not be written to {self.path} ({error}); the one before is whole. Make room and "
+                f"{self.path / name} could not be written ({error}); the one before is whole. Make room and "
                 "run the same command again"
             ) from error
 

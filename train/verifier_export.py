@@ -1,0 +1,72 @@
+"""From a training run to a verifier's GGUF."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+from arts_lite.errors import TrainingError
+from arts_lite.train.objectives import Link
+from arts_lite.train.transformer import Transformer
+from arts_lite.train.verifier import VerifierTraining
+from arts_lite.train.verifier_file import write_verifier, write_verifier_from
+from arts_lite.verifier.format import VerifierFormat
+
+_OUTPUTS = {Link.LOG_FLOW: "log_flow", Link.LOGIT: "logit", Link.SCORE: "score"}
+
+
+def export_verifier(
+    training: VerifierTraining, path: Path, *, template: Path | None = None, file_type: str | None = None
+) -> VerifierFormat:
+    """Write a run's weights, as they are now, as one GGUF.
+
+    Args:
+        template: the base's own GGUF, for bases that are not ours; None: the base itself, if it is a GGUF.
+        file_type: None: F16 for tiny models, else Q8_0.
+
+    Raises:
+        TrainingError: there is no template, or the file cannot be written.
+    """
+    verifier = format_of(training)
+    body = training.base.module
+    if isinstance(body, Transformer):
+        name = {"general.name": "ARTS-lite tiny verifier", "general.license": "mit"}
+        return write_verifier(path, body, verifier, file_type=file_type or "F16", metadata=name)
+    base = Path(training.config.base)
+    template = template or (base if base.suffix == ".gguf" else None)
+    if template is None:
+        raise TrainingError(
+            f"base {training.config.base!r} is no GGUF: name the same model's GGUF as template, whose tokenizer and "
+            "keys the verifier takes over"
+        )
+    from arts_lite.train.hf_base import merged_state
+
+    state = merged_state(training.base) if training.config.tuning.tuning != "head" else {}
+    return write_verifier_from(template, path, verifier, state=state, file_type=file_type or "Q8_0")
+
+
+def format_of(training: VerifierTraining) -> VerifierFormat:
+    """What the file says of the run."""
+    objective, rewards = training.objective, training.data.rewards
+    options = dataclasses.asdict(objective.options)
+    metrics = [line for line in training.run.metrics() if "bon_accuracy" in line]
+    best = max(metrics, key=lambda line: line["bon_accuracy"], default={})
+    told: dict[str, Any] = {
+        "options": options,
+        "trees": training.data.to_dict(),
+        "steps": training.step,
+        "dev": {key: value for key, value in best.items() if isinstance(value, (int, float)) and math.isfinite(value)},
+    }
+    return VerifierFormat(
+        objective=objective.name,
+        rules=training.base.rules,
+        head=training.model.numpy_head(),
+        estimator=str(options.get("estimator") or options.get("labels") or ""),
+        output=_OUTPUTS[objective.link],
+        reward_correct=rewards.correct,
+        reward_wrong=rewards.wrong,
+        base_name=training.config.base,
+        metrics=told,
+    )
