@@ -131,8 +131,9 @@ class GrpoRun:
         questions: of the training, cycled where they do not last.
         dev: of the dev metric; the first `num_dev` of them.
         folder: config.json, metrics.jsonl, extinction.jsonl, bank.jsonl, checkpoints/, and at the end policy.gguf (of a
-            tiny model) or policy/ (of a Hugging Face model).
+            tiny model) or policy/ (of a Hugging Face model; with a template policy.gguf too).
         bank: traces of the extinction probe; none: no probe.
+        template: GGUF of a Hugging Face base, with which policy.gguf is written too.
         tell: called after each step with (steps done, one line of metrics).
 
     Raises:
@@ -149,11 +150,15 @@ class GrpoRun:
         folder: Path,
         *,
         bank: Sequence[BankTrace] = (),
+        template: Path | None = None,
         tell: Callable[[int, str], None] = lambda _done, _text: None,
     ) -> None:
         need("trl", "datasets", "accelerate")
         if not questions:
             raise TrainingError("there is no problem to train on")
+        if template is not None:
+            policy.check_template(template)  # now, not after hours
+        self._template = template
         self.config = config
         self.policy = policy
         self.is_stopped = False
@@ -162,7 +167,7 @@ class GrpoRun:
         self._tell = tell
         self._folder = folder
         self._run = RunDirectory(folder, self._settings(bank))
-        self.path = folder / ("policy" if policy.shape is None else "policy.gguf")
+        self.path = folder / ("policy" if policy.shape is None and template is None else "policy.gguf")
         self._probe = self._ready_probe(bank)
 
     def stop(self) -> None:
@@ -247,10 +252,20 @@ class GrpoRun:
             self,
             self._folder / "checkpoints",
             reward_function(self._questions, self.policy.end_tokens),
-            rows[: self._num_train],
+            [rows[number] for number in self._order()],
             rows[self._num_train :],
             is_fresh=is_fresh,
         )
+
+    def _order(self) -> list[int]:
+        """Questions of all steps: shuffled anew each time that all were asked.
+
+        As one long epoch, since a trainer that resumes in a later epoch forgets how earlier ones were shuffled.
+        """
+        rng = np.random.default_rng(self.config.seed)
+        wanted = self.config.num_steps * self.config.num_prompts
+        num_rounds = -(-wanted // self._num_train)
+        return [int(number) for _ in range(num_rounds) for number in rng.permutation(self._num_train)][:wanted]
 
     def _load(self, checkpoint: Path) -> None:
         model = type(self.policy.model).from_pretrained(checkpoint)
@@ -258,14 +273,20 @@ class GrpoRun:
 
     def _save_policy(self) -> Path:
         metadata = {"arts.grpo.num_steps": self.config.num_steps, "arts.grpo.learning_rate": self.config.learning_rate}
-        if self.policy.shape is not None:
-            self.policy.write_gguf(self.path, metadata, file_type=self.config.file_type)
-            return self.path
-        draft = self.path.with_name(f"{self.path.name}.new")
+        if self.policy.shape is None:
+            self._save_folder(self._folder / "policy")
+        if self.policy.shape is not None or self._template is not None:
+            file_type = self.config.file_type
+            self.policy.write_gguf(self._folder / "policy.gguf", metadata, file_type=file_type, template=self._template)
+        return self.path
+
+    def _save_folder(self, path: Path) -> None:
+        """Write a Hugging Face model, whole or not at all."""
+        draft = path.with_name(f"{path.name}.new")
         self.policy.model.save_pretrained(draft)
         self.policy.tokenizer.save_pretrained(draft)
-        shutil.rmtree(self.path, ignore_errors=True)
-        return draft.rename(self.path)
+        shutil.rmtree(path, ignore_errors=True)
+        draft.rename(path)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

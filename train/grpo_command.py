@@ -42,6 +42,7 @@ def _count(flag: str, name: str, text: str, *, low: int = 1) -> Callable[[Any], 
 @click.option("--num-problems", type=click.IntRange(1), metavar="N", help="To train on.  [default: all, or fresh ones]")
 @click.option("--problem-seed", type=int, default=0, show_default=True, help="Of generated problems.")
 @click.option("--bank", metavar="DIR", help="Trees of the base (arts-lite sdf): the extinction probe's traces.")
+@click.option("--template", metavar="FILE.gguf", help="GGUF of a HF base: write the tuned policy as a GGUF too.")
 @click.option("--max-bank", type=click.IntRange(2), default=2000, show_default=True, metavar="N", help="Traces of it.")
 @click.option("--out", metavar="DIR", required=True, help="Folder of the run; the same one again goes on with it.")
 @click.option(
@@ -110,7 +111,9 @@ def _train(config: GrpoConfig, options: dict[str, Any], folder: Path, device: to
     policy = read_policy(options["base"], device=device, system=options["system"])
     questions = _questions(policy, config, options, "train")
     dev = _questions(policy, config, options, "dev") if config.num_dev else []
-    run = GrpoRun(config, policy, questions, dev, folder, bank=_bank(policy, options), tell=display.show)
+    template = None if options["template"] is None else Path(options["template"])
+    bank = _bank(policy, options)
+    run = GrpoRun(config, policy, questions, dev, folder, bank=bank, template=template, tell=display.show)
     rate = config.learning_rate
     display.say(f"learning rate {rate:g}: {len(questions):,} problems, {config.num_rows} samples a step")
     with display, stopped_by_interrupt(run.stop):

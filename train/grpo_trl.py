@@ -43,7 +43,8 @@ def make_trainer(
 
     Args:
         folder: of checkpoints.
-        rows, dev: "prompt" and "question", the number of it.
+        rows: "prompt" and "question", the number of it; of all steps, in their order.
+        dev: the same of the dev metric.
         is_fresh: whether the run begins, and the dev metric is to be measured before the first step.
     """
     disable_progress_bars()
@@ -57,7 +58,7 @@ def make_trainer(
             Dataset.from_list(list(rows)),
             Dataset.from_list(list(dev)) if dev else None,
             run.policy.tokenizer,
-            callbacks=[_Watch(run)],
+            callbacks=[_Watch(run, has_dev=bool(dev))],
         )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -66,22 +67,23 @@ def make_trainer(
 class _Watch(TrainerCallback):
     """Passes metrics on, probes, and stops."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, *, has_dev: bool) -> None:
         self._run = run
+        self._has_dev = has_dev
 
-    def on_log(self, _args: Any, state: Any, _control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
-        """Pass metrics on."""
+    def on_log(self, _args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+        """Pass metrics on; stop with a checkpoint where it was asked for."""
         self._run.told(state.global_step, logs or {})
+        if self._run.is_stopped:  # each step is logged, before it is saved
+            control.should_save = control.should_training_stop = True
 
     def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Probe where it is time, always after the last step; stop where it was asked for."""
+        """Probe where it is time, always after the last step; that one is measured too."""
         step = state.global_step
         if step % self._run.config.probe_every == 0 or step == self._run.config.num_steps:
             self._run.probe(step)
         if step == self._run.config.num_steps:
-            control.should_evaluate = self._run.config.num_dev > 0
-        if self._run.is_stopped:
-            control.should_save = control.should_training_stop = True
+            control.should_evaluate = self._has_dev
 
 
 def _settings(run: Run, folder: Path, *, has_dev: bool, is_fresh: bool) -> GRPOConfig:
@@ -94,6 +96,7 @@ def _settings(run: Run, folder: Path, *, has_dev: bool, is_fresh: bool) -> GRPOC
         gradient_accumulation_steps=config.num_rows // config.rows_at_once,
         num_generations=config.num_generations,
         num_iterations=1,
+        shuffle_dataset=False,
         max_completion_length=config.max_tokens,
         temperature=1.0,
         top_p=1.0,

@@ -19,6 +19,8 @@ from arts_lite.tasks.plain import PLAIN_TASKS
 from arts_lite.tasks.traces import plain_prompt
 from arts_lite.train.byte_vocab import BOS, EOS, PAD, tokenizer_keys
 from arts_lite.train.export import load_tensors, read_gguf, write_gguf
+from arts_lite.train.gguf_files import Template, rewrite
+from arts_lite.train.hf_weights import check_exportable, gguf_weights
 from arts_lite.train.transformer import NORM_EPSILON, Shape, Transformer
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
@@ -80,6 +82,13 @@ class Policy:
         told = self.model.generation_config.eos_token_id
         return frozenset([self.tokenizer.eos_token_id, *([told] if isinstance(told, int) else told or ())])
 
+    def check_template(self, template: Path) -> None:
+        """Raise TrainingError: a tuned Hugging Face model could not be written by this template."""
+        if self.shape is None:
+            opened = Template(template)
+            check_exportable(opened.architecture)
+            gguf_weights(opened, self.model.state_dict())
+
     def check_task(self, task: Task) -> None:
         """Raise TrainingError: the model cannot be asked such problems."""
         if self.shape is not None and task.name not in PLAIN_TASKS:
@@ -87,21 +96,26 @@ class Policy:
                 f"{self.base} reads {' and '.join(PLAIN_TASKS)} problems only, not {task.name}; give another base"
             )
 
-    def write_gguf(self, path: Path, metadata: Mapping[str, Any], *, file_type: str = "F16") -> None:
+    def write_gguf(
+        self, path: Path, metadata: Mapping[str, Any], *, file_type: str = "F16", template: Path | None = None
+    ) -> None:
         """Write the tuned model as a GGUF, atomically.
 
         Args:
             metadata: keys added to the base's own.
+            template: GGUF of a Hugging Face base; whatever was not tuned is taken from it.
 
         Raises:
-            TrainingError: a Hugging Face model; it is saved in its own format instead.
+            TrainingError: the file cannot be written, or the template is missing or not of this model.
         """
-        if self.shape is None:
-            raise TrainingError(
-                "Hugging Face models are not written as GGUF here; convert the saved folder with llama.cpp's "
-                "convert_hf_to_gguf.py"
-            )
-        write_gguf(path, tiny_model(self.model, self.shape), {**self.metadata, **metadata}, file_type=file_type)
+        if self.shape is not None:
+            model = tiny_model(self.model, self.shape)
+            write_gguf(path, model, {**self.metadata, **metadata}, file_type=file_type)
+        elif template is None:
+            raise TrainingError(f"{self.base} is no GGUF; name the GGUF of the same model as --template")
+        else:
+            opened = Template(template)
+            rewrite(opened, path, metadata, weights=gguf_weights(opened, self.model.state_dict()), file_type=file_type)
 
     def _conversation(self, question: str) -> list[dict[str, str]]:
         system = [{"role": "system", "content": self.system}] if self.system else []

@@ -1,0 +1,304 @@
+"""A GRPO run: its settings, its steps, its resumption, its files."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from fakes.policies import SHAPE, random_transformer, write_policy
+from hidden_llama import hidden_states
+
+from arts_lite.errors import TrainingError
+from arts_lite.tasks import Problem, make_task
+from arts_lite.train.byte_vocab import EOS, PAD
+from arts_lite.train.export import read_gguf, write_gguf
+from arts_lite.train.extinction import BankTrace, trace_log_probs
+from arts_lite.train.grpo import GrpoConfig, GrpoRun, newest_checkpoint
+from arts_lite.train.policy import read_policy
+from arts_lite.train.reward import Question
+
+HAS_TRL = all(importlib.util.find_spec(package) for package in ("trl", "datasets", "accelerate"))
+needs_trl = pytest.mark.skipif(not HAS_TRL, reason="TRL (extra grpo) is not installed")
+foreign_warnings = pytest.mark.filterwarnings("ignore")  # of TRL, transformers and what they import
+
+CONFIG = GrpoConfig(
+    5e-3,
+    num_steps=4,
+    num_prompts=2,
+    num_generations=4,
+    max_tokens=10,
+    rows_at_once=4,
+    warmup_steps=0,
+    num_dev=2,
+    dev_every=2,
+    probe_every=2,
+    save_every=2,
+    file_type="F32",
+)
+CPU = torch.device("cpu")
+
+
+def letters(*_: Any) -> Callable[..., list[float]]:
+    """A reward that random models earn now and then: the share of bytes below 128, at least half of them."""
+
+    def reward(completion_ids: list[list[int]], **_: Any) -> list[float]:
+        return [float(sum(token < 128 for token in tokens) * 2 > len(tokens)) for tokens in completion_ids]
+
+    return reward
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return write_policy(tmp_path / "base.gguf")
+
+
+@pytest.fixture
+def make_run(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., GrpoRun]:
+    monkeypatch.setattr("arts_lite.train.grpo.reward_function", letters)
+
+    def make(name: str = "run", config: GrpoConfig = CONFIG, *, stop_at: int | None = None, **options: Any) -> GrpoRun:
+        task = make_task("arithmetic")
+        questions, dev = (
+            [Question(task, one) for one in islice(task.generate(0, split), 6)]  # type: ignore[misc]
+            for split in ("train", "dev")
+        )
+
+        def tell(step: int, _text: str) -> None:
+            if step == stop_at:
+                run.stop()
+
+        run = GrpoRun(config, read_policy(str(base), device=CPU), questions, dev, tmp_path / name, tell=tell, **options)
+        return run
+
+    return make
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def weights(path: Path) -> dict[str, np.ndarray]:
+    return read_gguf(path)[1]
+
+
+@needs_trl
+@foreign_warnings
+def test_steps_move_the_policy_are_logged_and_end_in_a_gguf(make_run: Callable[..., GrpoRun], base: Path) -> None:
+    run = make_run()
+    path = run.train()
+    assert path == run.path
+    before, after = weights(base), weights(path)
+    assert any(np.abs(after[name] - before[name]).max() > 1e-3 for name in before)
+    found = lines(path.parent / "metrics.jsonl")
+    steps = [line for line in found if "reward" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4]
+    assert [line["step"] for line in found if "dev_pass_at_1" in line] == [0, 2, 4]
+    for line in steps:
+        assert 0 <= line["reward"] <= 1
+        assert line["frac_reward_zero_std"] in (0, 0.5, 1)
+        assert 0 < line["entropy"] < math.log(288)
+        assert 0 < line["completion_length"] <= 10
+        assert line["seconds"] > 0
+    assert any(line["frac_reward_zero_std"] < 1 and line["grad_norm"] > 0 for line in steps)
+    config = json.loads((path.parent / "config.json").read_text())["config"]
+    assert config["loss_normaliser"] == "tokens of all completions of the step"
+    assert (config["temperature"], config["top_p"], config["beta"]) == (1.0, 1.0, 0.0)
+
+
+@needs_trl
+@foreign_warnings
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(make_run: Callable[..., GrpoRun], tmp_path: Path) -> None:
+    whole = make_run("whole").train()
+    assert make_run("cut", stop_at=3).train() is None
+    assert not (tmp_path / "cut" / "policy.gguf").exists()
+    resumed = make_run("cut").train()
+    assert whole is not None
+    assert resumed is not None
+    same = [
+        [
+            {key: value for key, value in line.items() if key != "seconds"}
+            for line in lines(path.parent / "metrics.jsonl")
+        ]
+        for path in (whole, resumed)
+    ]
+    assert same[0] == same[1]
+    for name, weight in weights(whole).items():
+        np.testing.assert_array_equal(weights(resumed)[name], weight)
+
+
+@needs_trl
+@foreign_warnings
+def test_what_was_done_after_the_last_checkpoint_is_done_and_logged_again(
+    make_run: Callable[..., GrpoRun], tmp_path: Path
+) -> None:
+    bank = own_bank(make_run)
+    assert make_run(stop_at=3, bank=bank).train() is None
+    folder = tmp_path / "run"
+    (folder / "checkpoints" / "checkpoint-3" / "trainer_state.json").unlink()  # killed while it was written
+    with (folder / "extinction.jsonl").open("a") as file:
+        file.write('{"step": 3, "name": "mode"}\n{"step": 3, "na')
+    assert make_run(bank=bank).train() is not None
+    assert [line["step"] for line in lines(folder / "metrics.jsonl") if "reward" in line] == [1, 2, 3, 4]
+    assert [line["step"] for line in lines(folder / "extinction.jsonl") if line["name"] == "wrong"] == [0, 2, 4]
+
+
+@needs_trl
+@foreign_warnings
+def test_a_finished_run_writes_its_policy_again(make_run: Callable[..., GrpoRun]) -> None:
+    path = make_run().train()
+    assert path is not None
+    content = path.read_bytes()
+    path.unlink()
+    assert make_run().train() == path
+    assert path.read_bytes() == content
+
+
+@needs_trl
+@foreign_warnings
+def test_the_probe_tells_how_the_tuned_policy_sees_the_bank(make_run: Callable[..., GrpoRun], tmp_path: Path) -> None:
+    bank = own_bank(make_run)
+    path = make_run(bank=bank).train()
+    assert path is not None
+    rows = lines(tmp_path / "run" / "extinction.jsonl")
+    assert [row["step"] for row in rows if row["name"] == "wrong"] == [0, 2, 4]
+    assert all(row["mean_delta_log10_prob"] == 0 for row in rows if row["step"] == 0)
+    tuned = read_policy(str(path), device=CPU)
+    now = trace_log_probs(tuned.model, bank, pad=PAD)
+    fixed = {tuple(line["tokens"]): line for line in lines(tmp_path / "run" / "bank.jsonl")}
+    deltas = [(value - fixed[one.tokens]["log_prob"]) / math.log(10) for one, value in zip(bank, now, strict=True)]
+    assert max(map(abs, deltas)) > 1e-3
+    for name in {line["bin"] for line in fixed.values()}:
+        mean = np.mean([delta for one, delta in zip(bank, deltas, strict=True) if fixed[one.tokens]["bin"] == name])
+        [row] = [row for row in rows if row["step"] == 4 and row["name"] == name]
+        assert row["mean_delta_log10_prob"] == pytest.approx(mean, abs=1e-4)
+
+
+def own_bank(make_run: Callable[..., GrpoRun]) -> list[BankTrace]:
+    """Traces of one problem with the log-probs that the base gives them."""
+    texts = [b"1+2=3\n", b"2+1=3\n", b"3\n", b"1+2=4\n"]
+    bank = [BankTrace("p", tuple(b"1+2\n"), (*text, EOS), text != texts[-1]) for text in texts]
+    log_probs = trace_log_probs(make_run("probe").policy.model, bank, pad=PAD)
+    return [
+        BankTrace(one.problem, one.prompt, one.tokens, one.is_correct, log_prob=float(value))
+        for one, value in zip(bank, log_probs, strict=True)
+    ]
+
+
+@needs_trl
+def test_a_bank_of_another_model_is_refused_at_the_start(make_run: Callable[..., GrpoRun]) -> None:
+    bank = [BankTrace("p", (1,), (2, token), True, log_prob=-500.0) for token in (3, 4)]
+    with pytest.raises(TrainingError, match="they were not sampled from it"):
+        make_run(bank=bank)
+
+
+@needs_trl
+def test_a_folder_of_another_run_is_refused(make_run: Callable[..., GrpoRun]) -> None:
+    make_run()
+    with pytest.raises(TrainingError, match="other settings"):
+        make_run(config=GrpoConfig(1e-3))
+
+
+@needs_trl
+@foreign_warnings
+def test_a_hugging_face_model_is_tuned_by_conversation_and_exported_with_a_template(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arts_lite.train.grpo.reward_function", letters)
+    source = read_policy(str(base), device=CPU)
+    source.tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    source.model.save_pretrained(tmp_path / "hf")
+    source.tokenizer.save_pretrained(tmp_path / "hf")
+    policy = read_policy(str(tmp_path / "hf"), device=CPU, system="Think.")
+    assert bytes(policy.encode("1 + 1?")) == b"system: Think.\nuser: 1 + 1?\n"
+    questions = [Question(make_task("jsonl"), Problem(str(n), f"{n} + 1?", str(n + 1))) for n in range(4)]
+    config = replace(CONFIG, num_steps=1)
+    run = GrpoRun(config, policy, questions, [], tmp_path / "run", template=base)
+    path = run.train()
+    assert path == tmp_path / "run" / "policy.gguf"
+    again = read_policy(str(tmp_path / "run" / "policy"), device=CPU)
+    tokens = list(b"system: Think.")
+    with torch.no_grad():
+        expected = again.model(torch.tensor([tokens])).logits[0]
+        base_logits = source.model(torch.tensor([tokens])).logits[0]
+    assert (expected - base_logits).abs().max() > 1e-2
+    with hidden_states(path, kv_type="f32") as compute:
+        _, found = compute(tokens)
+    torch.testing.assert_close(torch.from_numpy(found.copy()), expected, atol=1e-4, rtol=1e-4)
+
+
+@needs_trl
+@foreign_warnings
+def test_a_template_of_another_model_is_refused_before_the_first_step(base: Path, tmp_path: Path) -> None:
+    source = read_policy(str(base), device=CPU)
+    source.tokenizer.chat_template = "{{ messages[-1].content }}"
+    source.model.save_pretrained(tmp_path / "hf")
+    source.tokenizer.save_pretrained(tmp_path / "hf")
+    other = tmp_path / "other.gguf"
+    write_gguf(other, random_transformer(shape=replace(SHAPE, num_layers=1)), {}, file_type="F32")
+    question = Question(make_task("jsonl"), Problem("1", "1 + 1?", "2"))
+    with pytest.raises(TrainingError, match="not of this base"):
+        GrpoRun(CONFIG, read_policy(str(tmp_path / "hf"), device=CPU), [question], [], tmp_path / "run", template=other)
+
+
+def test_a_checkpoint_that_was_not_written_whole_is_passed_over(tmp_path: Path) -> None:
+    assert newest_checkpoint(tmp_path / "missing") is None
+    for step in (5, 10, 90, 100):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    assert newest_checkpoint(tmp_path) is None
+    for step in (5, 10, 90):
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").touch()
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-90"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"learning_rate": 0.0}, "learning_rate 0.0 must be in"),
+        ({"learning_rate": float("nan")}, "learning_rate nan must be in"),
+        ({"beta": -1.0}, "beta -1.0 >= 0"),
+        ({"num_generations": 1}, "num_generations is 1, but must be >= 2"),
+        ({"num_steps": 0}, "num_steps is 0, but must be >= 1"),
+        ({"rows_at_once": 7}, "rows_at_once is 7, but must divide num_prompts [*] num_generations = 64"),
+        ({"loss_type": "ppo"}, "loss_type is 'ppo', but must be one of dapo, grpo, dr_grpo, bnpo"),
+        ({"precision": "fp8"}, "precision is 'fp8'"),
+        ({"file_type": "Q2_K"}, "file_type is 'Q2_K'"),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        GrpoConfig(**{"learning_rate": 1e-4, **settings})
+
+
+def test_without_trl_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from arts_lite.train import policy
+
+    monkeypatch.setattr(policy, "find_spec", lambda _name: None)
+    with pytest.raises(ImportError, match=r"pip install 'arts-lite\[grpo\]'"):
+        GrpoRun(CONFIG, None, [], [], tmp_path)  # type: ignore[arg-type]
+
+
+@needs_trl
+@foreign_warnings
+def test_a_sweep_trains_one_policy_for_each_learning_rate_and_compares_them(base: Path, tmp_path: Path) -> None:
+    from arts_lite.cli import main
+
+    options = ["--steps", "1", "--prompts", "1", "--generations", "2", "--max-tokens", "4", "--num-dev", "2"]
+    rates = ["--learning-rate", "1e-4", "--learning-rate", "1e-3"]
+    command = ["train", "grpo", "--base", str(base), "--task", "countdown", "--task", "arithmetic", *options, *rates]
+    result = CliRunner().invoke(main, [*command, "--out", str(tmp_path / "sweep"), "--threads", "1"])
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
+    assert [row["learning_rate"] for row in found] == [1e-4, 1e-3]
+    for row in found:
+        assert Path(row["policy"]).is_file()
+        assert (row["dev_before"], row["dev_after"]) == (0.0, 0.0)  # a random model solves nothing
