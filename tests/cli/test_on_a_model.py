@@ -53,6 +53,17 @@ def test_the_same_seed_gives_the_same_answer(solve: Arts) -> None:
     assert rows[0]["text"] != rows[2]["text"]
 
 
+def test_reproducible_answers_do_not_depend_on_the_other_questions(solve: Arts) -> None:
+    found: dict[str, set[str]] = {}
+    for order in (["a?", "b and c?", "d?"], ["d?", "a?", "b and c?"], ["b and c?"]):
+        result = solve("--json", "--reproducible", "--strategy", "sdf", "-", stdin="\n".join(order).encode())
+        for row in map(json.loads, result.stdout.splitlines()):
+            kept = {name: row[name] for name in ("answer", "text", "score", "candidates", "num_nodes")}
+            found.setdefault(row["question"], set()).add(json.dumps(kept))
+            assert row["settings"]["engine"]["reproducible"] == "True"
+    assert [len(kept) for kept in found.values()] == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     "question",
     [

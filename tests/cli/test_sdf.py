@@ -69,6 +69,23 @@ def test_other_settings_end_with_one_clear_error(sdf: Sdf, tmp_path: Path) -> No
     assert "Traceback" not in result.stderr
 
 
+def test_reproducible_runs_make_equal_files_and_are_not_mixed_with_others(sdf: Sdf, tmp_path: Path) -> None:
+    common = ("--task", "arithmetic", "--num-problems", "4", "--temperature", "1", "--compress", "none")
+    files = []
+    for folder in ("d", "e"):
+        result = sdf(*common, "--reproducible", "--out", tmp_path / folder)
+        assert result.returncode == 0, result.stderr
+        files.append((tmp_path / folder / "trees.jsonl").read_bytes())
+    assert files[0] == files[1]
+    settings = json.loads((tmp_path / "d" / "settings.json").read_text(encoding="utf-8"))
+    assert (settings["engine"]["reproducible"], settings["engine"]["threads"]) == (True, 1)
+    assert settings["engine"]["processor"]
+    for change in ((), ("--reproducible", "--threads", "2")):
+        result = sdf(*common, *change, "--out", tmp_path / "d")
+        assert result.returncode == 3
+        assert "holds trees of other settings: engine." in result.stderr
+
+
 def test_ctrl_c_keeps_the_trees_that_are_complete(sdf: Sdf, tiny_model_path: Path, tmp_path: Path) -> None:
     problem = ["--task", "countdown", "--num-problems", "2000", "--out", str(tmp_path / "d"), "--compress", "none"]
     options = ["--proposer", str(tiny_model_path), "--num-traces", "3", "--max-tokens", "24", "--threads", "1"]

@@ -5,6 +5,7 @@ import json
 import warnings
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jsonschema
 import numpy as np
@@ -14,19 +15,21 @@ from experiments.killing import killed_at_random
 from fakes.engine import FakeEngine
 from fakes.models import rambling
 from fakes.proposer import FakeProposer
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from arts_lite.errors import TraceFormatError
 from arts_lite.experiments import SdfConfig, SdfRun, dataset_stats
 from arts_lite.experiments.folder import DatasetError, read_folder
 from arts_lite.tasks import Problem, make_task
-from arts_lite.tree import Tree, tree_to_json
+from arts_lite.tree import Tree, traces_of, tree_to_json
 
 
 def small_run(folder: Path, num: int = 12, **options: object) -> SdfRun:
-    settings = {name: options.pop(name) for name in ("fork_prob", "max_fork_depth", "seed") if name in options}
+    named = {name: options.pop(name) for name in ("fork_prob", "max_fork_depth", "seed") if name in options}
     problems = [Problem(f"p{number}", f"question {number}?", str(number % 4)) for number in range(num)]
     task = make_task("jsonl", grader=lambda answer, gold: answer.strip() == gold)
-    config = SdfConfig(num_traces=4, **settings)  # type: ignore[arg-type]
+    config = SdfConfig(num_traces=4, **named)  # type: ignore[arg-type]
     return SdfRun(FakeProposer(FakeEngine(rambling())), task, problems, folder, config, **options)  # type: ignore[arg-type]
 
 
@@ -61,6 +64,25 @@ def test_tokens_decoded_are_those_of_the_nodes_times_their_draws(tmp_path: Path)
     for tree in read_folder(tmp_path):
         counted += int(np.sum(tree.num_draws[1:] * np.diff(tree.step_offsets)[1:]))
     assert last.num_tokens == counted == dataset_stats(tmp_path).num_tokens_decoded
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.floats(0, 1), st.integers(0, 3))
+def test_every_main_trace_is_a_path_from_the_root_to_a_leaf(seed: int, fork_prob: float, max_fork_depth: int) -> None:
+    with TemporaryDirectory() as folder:
+        list(small_run(Path(folder), 3, seed=seed, fork_prob=fork_prob, max_fork_depth=max_fork_depth).run())
+        trees = list(read_folder(folder))
+    assert len(trees) == 3
+    for tree in trees:
+        traces = traces_of(tree)
+        assert sum(trace.parent is None for trace in traces) == 4
+        for index, trace in enumerate(traces):
+            leaf = int(tree.trace_node[index])
+            path = tree.path(leaf)
+            assert tree.parent[path[0]] == 0 or path[0] == 0
+            assert [token for node in path for token in tree.tokens(node)] == trace.tokens.tolist()
+            assert leaf not in tree.parent
+            assert tree.is_leaf[leaf]
 
 
 def test_forks_start_at_intermediate_boundaries_of_main_traces(tmp_path: Path) -> None:
