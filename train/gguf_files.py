@@ -21,7 +21,7 @@ from torch import Tensor
 
 from arts_lite.engine import log
 from arts_lite.engine.gguf import read_header
-from arts_lite.errors import TrainingError
+from arts_lite.errors import ModelLoadError, TrainingError
 from arts_lite.train.export import EMBEDDING, FILE_TYPES, add_key
 from arts_lite.train.writing import new_gguf, whole_file
 
@@ -41,6 +41,7 @@ _NO_WEIGHTS: Mapping[str, Tensor] = {}
 _NO_ROWS: Mapping[tuple[str, int], NDArray[np.float32]] = {}
 _FLOATS = (Kind.F32, Kind.F16, Kind.BF16)
 _ROWWISE = (*_FLOATS, Kind.Q8_0)  # a row of these can be written alone, and nearly exactly
+_ALIGNMENT = 32  # of the data, unless a file says otherwise
 _MAX_EXACT = 1 << 20  # elements of a matrix that may stay in F16 for the sake of one row
 _DROPPED = ("GGUF.", "general.architecture")  # the reader's own, and what the writer writes itself
 
@@ -55,32 +56,30 @@ class Template:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            self.header = read_header(path)
             self.reader = gguf.GGUFReader(path)
-        except (OSError, ValueError) as error:
-            raise TrainingError(f"{path} cannot be read as a GGUF ({error}); name the base model's file") from error
-        if int(self.value("split.count") or 1) > 1:
+        except (ModelLoadError, OSError, ValueError) as error:
+            raise TrainingError(f"the base model cannot be read: {error}") from error
+        if (self.header.number("split.count") or 1) > 1:
             raise TrainingError(f"{path} is one part of a split model; join the parts with llama-gguf-split --merge")
-        self.architecture = str(self.value("general.architecture"))
+        self.architecture = self.header.architecture
         self.tensors: dict[str, gguf.ReaderTensor] = {one.name: one for one in self.reader.tensors}
 
-    def value(self, key: str) -> Any:
-        """A key's value, or None."""
-        field = self.reader.get_field(key)
-        return None if field is None else field.contents()
-
-    def arch_value(self, key: str) -> Any:
-        """Value of ``{architecture}.{key}``, or None."""
-        return self.value(f"{self.architecture}.{key}")
+    def arch_number(self, key: str) -> int:
+        """Value of ``{architecture}.{key}``, a whole number for all layers. Raises TrainingError: it is none."""
+        value = self.header.arch_value(key)
+        if type(value) is not int:
+            raise TrainingError(f"{self.path}: {self.architecture}.{key} is {value!r}, but must be a whole number")
+        return value
 
     def shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape, rows first."""
         return tuple(int(size) for size in reversed(self.tensors[name].shape))
 
     def weight(self, name: str) -> NDArray[np.float32]:
-        """A tensor's values."""
+        """A copy of a tensor's values."""
         one = self.tensors[name]
-        values: NDArray[np.float32] = gguf.quants.dequantize(one.data, one.tensor_type)
-        return values.reshape(self.shape(name))
+        return np.array(gguf.quants.dequantize(one.data, one.tensor_type), np.float32).reshape(self.shape(name))
 
 
 @dataclass(frozen=True)
@@ -152,11 +151,16 @@ def quantise(source: Path, path: Path, file_type: str, *, exact: str | None = No
     """
     if file_type not in K_QUANTS:
         raise ValueError(f"file_type is {file_type!r}, but must be one of {', '.join(K_QUANTS)}")
+    header = read_header(source)
+    if header.metadata.get(gguf.Keys.General.ALIGNMENT, _ALIGNMENT) != _ALIGNMENT:
+        raise TrainingError(
+            f"{source} is aligned to other than {_ALIGNMENT} bytes, which llama.cpp's quantiser ignores"
+        )
     params = llama.llama_model_quantize_default_params()
     params.ftype = K_QUANTS[file_type]
     params.nthread = os.cpu_count() or 1
     if exact is not None:
-        [size] = [one.num_elements for one in read_header(source).tensors if one.name == exact]
+        [size] = [one.num_elements for one in header.tensors if one.name == exact]
         kind = int(Kind.F16 if size <= _MAX_EXACT else Kind.Q8_0)
         params.output_tensor_type = kind  # a tied embedding counts as the output layer
         if exact == EMBEDDING:
@@ -217,7 +221,7 @@ def _kept(template: Template, name: str, rows: _Rows) -> NDArray[Any]:
 
 def _converted(template: Template, name: str, weight: Tensor | None, rows: _Rows, kind: Any) -> NDArray[Any]:
     values = template.weight(name) if weight is None else weight.detach().float().cpu().numpy()
-    values = np.array(values, np.float32, order="C")  # a copy: rows are written into it
+    values = np.array(values, np.float32, order="C") if rows else np.ascontiguousarray(values, np.float32)
     for row, own in rows.items():
         values[row] = own
     data: NDArray[Any] = gguf.quants.quantize(values, kind)
@@ -232,7 +236,7 @@ def _width(kind: Any) -> float:
 
 def _is_same(old: NDArray[np.float32], new: Tensor) -> bool:
     """Whether a weight is what loading the template in the weight's own precision gives."""
-    return bool(torch.equal(torch.from_numpy(np.ascontiguousarray(old)).to(new.dtype), new.detach().cpu()))
+    return bool(torch.equal(torch.from_numpy(old).to(new.dtype), new.detach().cpu()))
 
 
 def _kind(name: str, shape: tuple[int, ...], wanted: Any, *, has_rows: bool) -> Any:

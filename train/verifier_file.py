@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -87,9 +88,9 @@ def write_verifier_from(
         VerifierError: what was written cannot be read back.
     """
     template = Template(template_path)
-    _check_head(verifier, int(template.arch_value("embedding_length") or 0))
-    header = read_header(template_path)
-    has_plain_logits = not any(template.arch_value(key) for key in _SQUASHED)
+    header = template.header
+    _check_head(verifier, template.arch_number("embedding_length"))
+    has_plain_logits = not any(header.arch_value(key) for key in _SQUASHED)
     slot = unused_token(header.metadata) if has_plain_logits else None
     filled = dataclasses.replace(
         verifier,
@@ -104,7 +105,9 @@ def write_verifier_from(
     keys = {PREFIX: None, **metadata, **filled.keys()}
 
     def write(to: Path, as_type: str, is_last: bool) -> None:
-        rewrite(template, to, keys, weights=weights, rows=rows, file_type=as_type, keep_unchanged=is_last)
+        # llama.cpp's quantiser knows no other alignment than the usual one
+        more = keys if is_last else {**keys, gguf.Keys.General.ALIGNMENT: None}
+        rewrite(template, to, more, weights=weights, rows=rows, file_type=as_type, keep_unchanged=is_last)
 
     return _write(path, file_type, write, exact=output if rows else None)
 

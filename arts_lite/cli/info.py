@@ -14,6 +14,7 @@ from arts_lite.cli.texts import one_line
 if TYPE_CHECKING:
     from arts_lite.engine import ModelDescription
 
+_MAX_SHOWN = 120
 _ENGINE = ("ctx_size", "kv_type", "gpu_layers")
 
 
@@ -63,7 +64,12 @@ def _file_rows(one: ModelDescription) -> list[tuple[str, str]]:
         ("vocabulary", f"{one.num_tokens:,} tokens ({one.tokenizer})"),
         ("chat", template),
     ]
-    return rows + [(key, str(value)) for key, value in one.arts.items()]
+    return rows + [(key, _shortened(str(value))) for key, value in one.arts.items()]
+
+
+def _shortened(text: str) -> str:
+    """A verifier's head is thousands of characters of base64."""
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}... ({len(text)} characters)"
 
 
 def _search_rows(one: ModelDescription, num_traces: int) -> list[tuple[str, str]]:

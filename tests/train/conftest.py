@@ -5,10 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
-collect_ignore_glob = ["test_*.py"] if find_spec("torch") is None else []
+
+class _WithoutTorch(pytest.Module):
+    def collect(self) -> list[pytest.Item]:
+        pytest.skip("torch is not installed: pip install 'arts-lite[train]'", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    if find_spec("torch") is None:
+        return _WithoutTorch.from_parent(parent, path=module_path)
+    return None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Two threads of torch beside any other busy process are ten times slower than one."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -26,13 +26,16 @@ from arts_lite.verifier.format import PREFIX
 SHAPE = Shape(dim=64, num_layers=3, num_heads=2, num_kv_heads=1, ff_dim=128, max_positions=256)
 RULES = InputRules("{question}\n", "\n")
 SLOT = NUM_TOKENS - 1
+NUMBERS = [
+    *[(2, 9, 4, 1), (7, 3, 11, 5), (12, 8, 3, 20), (19, 4, 17, 6), (5, 5, 10, 2)],
+    *[(16, 2, 9, 13), (3, 14, 8, 7), (11, 6, 1, 15), (10, 7, 19, 3), (4, 18, 12, 9)],
+]
 TRACES = [
     (
         f"Use {a}, {b}, {c} and {d} to make {a * b + c}.",
         [f"{a} * {b} = {a * b}; {c} {d}", f"{a * b} + {c} = {a * b + c}; {d}", f"Answer: {a} * {b} + {c}"],
     )
-    for a, b, c, d in [(2, 9, 4, 1), (7, 3, 11, 5), (12, 8, 3, 20), (19, 4, 17, 6), (5, 5, 10, 2), (16, 2, 9, 13)]
-    + [(3, 14, 8, 7), (11, 6, 1, 15), (10, 7, 19, 3), (4, 18, 12, 9)]
+    for a, b, c, d in NUMBERS
 ]
 
 
@@ -159,8 +162,8 @@ class TestRefusals:
 
     def test_what_cannot_be_read_back_takes_no_place(self, model, verifier, tmp_path):
         (tmp_path / "v.gguf").write_bytes(b"the one before")
+        broken = dataclasses.replace(verifier, rules=InputRules("{question}", "\n", bos=999))
         with pytest.raises(VerifierError, match="bos_token_id is 999"):
-            broken = dataclasses.replace(verifier, rules=InputRules("{question}", "\n", bos=999))
             write_verifier(tmp_path / "v.gguf", model, broken)
         assert (tmp_path / "v.gguf").read_bytes() == b"the one before"
         assert len(list(tmp_path.iterdir())) == 1

@@ -83,6 +83,12 @@ def test_no_key_is_an_array_since_llama_cpp_does_not_show_those():
     assert all(isinstance(value, (str, int, float)) for value in FORMAT.keys().values())
 
 
+def test_every_key_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "verifier-format.md").read_text(encoding="utf-8")
+    written = FORMAT.keys()
+    assert [key for key in written if f"`{key[len(PREFIX) :]}`" not in text] == []
+
+
 def test_what_is_empty_is_left_out_and_read_as_empty(header):
     bare = dataclasses.replace(FORMAT, estimator="", slot=None, base_name="", rules=InputRules("{question}", "\n"))
     missing = {"estimator", "slot_token_id", "base.name", "bos_token_id"}
