@@ -27,6 +27,18 @@ def rambling(num_choices: int = 2, stop: float = 0.35, max_steps: int = 4) -> Po
     return draw
 
 
+def lines(num_choices: int = 6, stop: float = 0.35, max_steps: int = 4) -> Policy:
+    """As `rambling`, but a trace's last step is a capital letter, so that no trace ends where another goes on."""
+    draw = rambling(num_choices, stop, max_steps - 1)
+
+    def draw_marked(rng: Random, steps: tuple[Step, ...]) -> Step | None:
+        if steps and steps[-1].isupper():
+            return None
+        return draw(rng, steps) or "ABCDEFGH"[rng.randrange(num_choices)]
+
+    return draw_marked
+
+
 def verdict(question: str, steps: tuple[Step, ...]) -> bool:
     """Half of all traces are correct, by their text alone."""
     return Random(f"{question} {steps}").random() < 0.5
