@@ -20,6 +20,7 @@ from hidden_llama import hidden_states
 
 from arts_lite.errors import TrainingError
 from arts_lite.tasks import Problem, make_task
+from arts_lite.tasks.arithmetic import arithmetic_problem
 from arts_lite.train.byte_vocab import EOS, PAD
 from arts_lite.train.export import read_gguf, write_gguf
 from arts_lite.train.extinction import BankTrace, trace_log_probs
@@ -113,6 +114,41 @@ def test_steps_move_the_policy_are_logged_and_end_in_a_gguf(make_run: Callable[.
     config = json.loads((path.parent / "config.json").read_text())["config"]
     assert config["loss_normaliser"] == "tokens of all completions of the step"
     assert (config["temperature"], config["top_p"], config["beta"]) == (1.0, 1.0, 0.0)
+
+
+@needs_trl
+@foreign_warnings
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo"])
+def test_the_loss_is_the_stated_formula_with_the_stated_normaliser(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss_type: str
+) -> None:
+    seen: list[tuple[float, int]] = []
+
+    def recording(*_: Any) -> Callable[..., list[float]]:
+        def reward(completion_ids: list[list[int]], **_: Any) -> list[float]:
+            rewards = [float(sum(tokens) % 3 == 0) for tokens in completion_ids]
+            seen.extend(zip(rewards, map(len, completion_ids), strict=True))
+            return rewards
+
+        return reward
+
+    monkeypatch.setattr("arts_lite.train.grpo.reward_function", recording)
+    config = replace(CONFIG, num_steps=1, num_dev=0, max_tokens=40, loss_type=loss_type)
+    policy = read_policy(str(base), device=CPU)
+    with torch.no_grad():
+        policy.model.model.embed_tokens.weight[EOS] *= 3  # so that lengths differ
+    question = Question(make_task("arithmetic"), arithmetic_problem("1+2*3"))
+    assert GrpoRun(config, policy, [question] * 2, [], tmp_path / "run").train()
+    rewards, lengths = (np.array(values) for values in zip(*seen, strict=True))
+    groups = rewards.reshape(2, 4)
+    advantages = ((groups - groups.mean(1, keepdims=True)) / (groups.std(1, ddof=1, keepdims=True) + 1e-4)).ravel()
+    assert len(set(lengths)) > 2
+    assert advantages.any()
+    normaliser = {"dapo": lengths.sum(), "grpo": 8 * lengths, "dr_grpo": 8 * 40}[loss_type]
+    [line] = [line for line in lines(tmp_path / "run" / "metrics.jsonl") if "reward" in line]
+    assert line["reward"] == pytest.approx(rewards.mean())
+    assert line["completion_length"] == pytest.approx(lengths.mean())
+    assert line["loss"] == pytest.approx(-(advantages * lengths / normaliser).sum(), abs=1e-5)
 
 
 @needs_trl
