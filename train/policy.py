@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from arts_lite.errors import TrainingError
+from arts_lite.proposer.defaults import INSTRUCTION
 from arts_lite.tasks import Problem, Task
 from arts_lite.tasks.plain import PLAIN_TASKS
 from arts_lite.tasks.traces import plain_prompt
@@ -22,9 +23,6 @@ from arts_lite.train.export import load_tensors, read_gguf, write_gguf
 from arts_lite.train.gguf_files import Template, rewrite
 from arts_lite.train.hf_weights import check_exportable, gguf_weights
 from arts_lite.train.transformer import NORM_EPSILON, Shape, Transformer
-
-INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
-"""System prompt of chat models, the one that the proposer gives them (arts_lite.proposer.defaults)."""
 
 _LAYER_NAMES = {
     "attention_norm": "input_layernorm",
@@ -111,11 +109,13 @@ class Policy:
         if self.shape is not None:
             model = tiny_model(self.model, self.shape)
             write_gguf(path, model, {**self.metadata, **metadata}, file_type=file_type)
-        elif template is None:
+            return
+        if template is None:
             raise TrainingError(f"{self.base} is no GGUF; name the GGUF of the same model as --template")
-        else:
-            opened = Template(template)
-            rewrite(opened, path, metadata, weights=gguf_weights(opened, self.model.state_dict()), file_type=file_type)
+        opened = Template(template)
+        weights = gguf_weights(opened, self.model.state_dict())
+        # without it, the keys of ours would switch off the instruction that chat models get
+        rewrite(opened, path, {"arts.system": self.system, **metadata}, weights=weights, file_type=file_type)
 
     def _conversation(self, question: str) -> list[dict[str, str]]:
         system = [{"role": "system", "content": self.system}] if self.system else []

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from fakes.policies import SHAPE, random_transformer, write_policy
 from hidden_llama import hidden_states
 
+from arts_lite.engine.gguf import read_header
 from arts_lite.errors import TrainingError
 from arts_lite.tasks import Problem, make_task
 from arts_lite.tasks.arithmetic import arithmetic_problem
@@ -270,6 +271,7 @@ def test_a_hugging_face_model_is_tuned_by_conversation_and_exported_with_a_templ
     with hidden_states(path, kv_type="f32") as compute:
         _, found = compute(tokens)
     torch.testing.assert_close(torch.from_numpy(found.copy()), expected, atol=1e-4, rtol=1e-4)
+    assert read_header(path).metadata["arts.system"] == "Think."
 
 
 @needs_trl
