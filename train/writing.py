@@ -25,7 +25,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         with replacing(path) as temporary:
             yield temporary
             # a writer may not have heard of its last bytes' fate
-            with temporary.open("rb") as file:
+            with temporary.open("r+b") as file:
                 os.fsync(file.fileno())
             _check_whole(temporary)
     except OSError as error:
