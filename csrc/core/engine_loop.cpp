@@ -46,13 +46,13 @@ bool Engine::must_stop() {
 bool Engine::is_late() const { return has_deadline_ && Clock::now() >= deadline_; }
 
 void Engine::decode_lanes() {
+    if (options_.is_reproducible) { // whoever paused at a step and came back, and when, leaves no trace
+        std::sort(lanes_.begin(), lanes_.end(), [](const Run * a, const Run * b) { return first_id(*a) < first_id(*b); });
+    }
     enforce_quotas();
     make_room_for_lanes();
     if (lanes_.empty() || !events_.empty()) {
         return;
-    }
-    if (options_.is_reproducible) { // whoever paused at a step and came back, and when, leaves no trace
-        std::sort(lanes_.begin(), lanes_.end(), [](const Run * a, const Run * b) { return first_id(*a) < first_id(*b); });
     }
     batch_.clear();
     for (Run * lane : lanes_) {

@@ -48,6 +48,9 @@ struct Setup {
         for (std::size_t i = 0; i < prompt.size(); ++i) {
             prompt[i] = static_cast<Token>((problem * 7 + i * i) % 26);
         }
+        if (quota >= 0) {
+            engine.set_quota(0, quota);
+        }
         std::vector<BranchId> branches;
         for (std::uint64_t stream = 0; stream < 6; ++stream) {
             branches.push_back(engine.open(prompt, sampling, rules, problem, stream, 35, 0));
@@ -88,6 +91,7 @@ struct Setup {
         return found;
     }
 
+    std::int64_t quota = -1; // of tokens in one search; -1: none
     stub::Context context;
     Engine engine;
     std::shared_ptr<SamplingParams> sampling = std::make_shared<SamplingParams>();
@@ -120,9 +124,12 @@ TEST_CASE("a problem's traces do not depend on when a call of advance runs out o
 }
 
 TEST_CASE("a problem's traces do not depend on who watches its steps") {
-    Setup blind(true), watched(true);
-    for (const std::uint64_t problem : {1, 2, 3}) {
-        CHECK(blind.search(problem) == watched.search(problem, -1, true));
+    for (const std::int64_t quota : {-1, 61, 74}) {
+        Setup blind(true), watched(true);
+        blind.quota = watched.quota = quota;
+        for (const std::uint64_t problem : {1, 2, 3, 4, 5, 6}) {
+            CHECK(blind.search(problem) == watched.search(problem, -1, true));
+        }
     }
 }
 
