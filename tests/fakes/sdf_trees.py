@@ -16,7 +16,7 @@ Policy = Callable[[Random, tuple[Step, ...]], "Step | None"]
 """Draws the next step after some steps; None ends the trace."""
 
 
-def rambling(num_choices: int = 2, stop: float = 0.35, max_steps: int = 4) -> Policy:
+def rambling(num_choices: int = 3, stop: float = 0.35, max_steps: int = 4) -> Policy:
     """Steps "a", "b", ...; a trace may end anywhere, also where others go on."""
 
     def draw(rng: Random, steps: tuple[Step, ...]) -> Step | None:
@@ -48,7 +48,7 @@ def sdf_tree(
     rng: Random,
     *,
     question: str = "1 + 1",
-    num_mains: int = 3,
+    num_mains: int = 4,
     fork_prob: float = 0.5,
     policy: Policy | None = None,
     is_correct: Callable[[str, tuple[Step, ...]], bool] = verdict,
