@@ -92,6 +92,8 @@ def proposer(ctx: click.Context, /, out: str, export: str | None, **options: Any
     """
     if options["threads"] is not None:
         torch.set_num_threads(options["threads"])
+    if export is not None and not Path(export).parent.is_dir():  # better told now than in two hours
+        raise click.UsageError(f"there is no folder {str(Path(export).parent)!r} for --export; make it first")
     device = pick_device(options["device"])
     options["precision"] = pick_precision(options["precision"], device)
     names = [field.name for field in dataclasses.fields(Shape)]

@@ -95,7 +95,7 @@ def load_tensors(model: Transformer, weights: Mapping[str, NDArray[np.float32]])
         if found is None or tuple(found.shape) != tuple(weight.shape):
             shape = "missing" if found is None else f"of shape {tuple(found.shape)}"
             raise ValueError(f"tensor {_gguf_name(name)} is {shape}, but must be {tuple(weight.shape)}")
-        state[name] = torch.from_numpy(np.ascontiguousarray(found, np.float32))
+        state[name] = torch.from_numpy(np.array(found, np.float32))  # a copy: files are mapped read-only
     model.load_state_dict(state)
 
 

@@ -55,12 +55,12 @@ class TrainingDisplay:
         if self._bar is not None:
             if self._task is None:
                 self._task = self._bar.add_task("", total=self._total)
-            told = f"{text}, {rate:,.0f} {self._unit}/s" if rate else text
+            told = f"{text}, {_rate_text(rate)} {self._unit}/s" if rate else text
             self._bar.update(self._task, completed=min(done, self._total), description=told)
         elif self._clock() - self._told_s >= _LINE_EVERY_S:
             self._told_s = self._clock()
             left = f", {_clock_text((self._total - done) / rate)} left" if rate > 0 else ""
-            self.say(f"{done:,}/{self._total:,} {self._unit}, {text}, {rate:,.0f} {self._unit}/s{left}")
+            self.say(f"{done:,}/{self._total:,} {self._unit}, {text}, {_rate_text(rate)} {self._unit}/s{left}")
 
     def __enter__(self) -> TrainingDisplay:
         if self._bar is not None:
@@ -72,6 +72,10 @@ class TrainingDisplay:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+def _rate_text(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def _clock_text(seconds: float) -> str:

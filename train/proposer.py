@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from arts_lite.train.export import FILE_TYPES, write_gguf
-from arts_lite.train.mixture import MIXTURE, describe_mixture, mixture_samples
+from arts_lite.train.mixture import MIXTURE, Part, describe_mixture, mixture_samples
 from arts_lite.train.packing import IGNORED, Packed, attention_mask, pack
 from arts_lite.train.rundir import RunDirectory
 from arts_lite.train.schedule import warmup_then_linear
@@ -38,6 +39,7 @@ class ProposerConfig:
         precision: "fp32" or "bf16" (of activations; weights and their updates stay float32).
         file_type: of the exported file: F32, F16 or Q8_0.
         seed: of the weights and the samples.
+        mixture: what the samples are drawn from.
 
     Raises:
         ValueError: a value is outside its range.
@@ -56,6 +58,7 @@ class ProposerConfig:
     precision: str = "fp32"
     file_type: str = "F16"
     seed: int = 0
+    mixture: tuple[Part, ...] = MIXTURE
 
     def __post_init__(self) -> None:
         for name in ("num_samples", "num_rows", "eval_every", "save_every"):
@@ -76,7 +79,7 @@ class ProposerConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, the mixture of samples included."""
-        return {"kind": "proposer", **dataclasses.asdict(self), "mixture": describe_mixture(MIXTURE)}
+        return {"kind": "proposer", **dataclasses.asdict(self), "mixture": describe_mixture(self.mixture)}
 
 
 class ProposerTraining:
@@ -117,7 +120,6 @@ class ProposerTraining:
         self.is_stopped = False
         if (state := self._run.load(device)) is not None:
             self._restore(state)
-        self._dev = [self._batch(step, "dev") for step in range(_NUM_DEV_BATCHES)]
 
     def stop(self) -> None:
         """End after the step at work, with a checkpoint. Callable from a signal handler."""
@@ -138,7 +140,8 @@ class ProposerTraining:
             if self.step % config.save_every == 0:
                 self.save()
             self._tell(self.num_samples, f"loss {loss:.4f}")
-        self._evaluate(loss=None)
+        if not any(values["step"] == self.step and values["loss"] is None for values in self._run.metrics()):
+            self._evaluate(loss=None)  # not a second time, where only the file was missing
         self.save()
         write_gguf(self.path, self.model, self.metadata(), file_type=config.file_type)
         return self.path
@@ -174,8 +177,15 @@ class ProposerTraining:
         for name in _COUNTERS:
             setattr(self, name, state[name])
 
+    @cached_property
+    def _dev(self) -> list[Packed]:
+        """What the dev loss is measured on; made when it is needed, since dev problems are rare and so slow to draw."""
+        return [self._batch(step, "dev") for step in range(_NUM_DEV_BATCHES)]
+
     def _batch(self, step: int, split: str) -> Packed:
-        return pack(mixture_samples(self.config.seed, step, split=split), self.config.num_rows, self.config.row_length)
+        config = self.config
+        samples = mixture_samples(config.seed, step, split=split, parts=config.mixture)
+        return pack(samples, config.num_rows, config.row_length)
 
     def _learn(self) -> float:
         """Take one step; returns its loss in nats per token."""
