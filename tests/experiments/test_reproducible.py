@@ -50,7 +50,7 @@ def whole(tiny_model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 def test_killed_at_random_and_resumed_it_holds_the_same_trees(
     tiny_model_path: Path, tmp_path: Path, whole: dict[str, str]
 ) -> None:
-    for folder in killed_at_random(tmp_path, 20, 0.4, str(tiny_model_path)):
+    for folder in killed_at_random(tmp_path, 12, 0.4, str(tiny_model_path)):
         assert trees(grow(folder, tiny_model_path)) == whole
 
 
