@@ -178,6 +178,25 @@ class Engine(metaclass=_PybindType):
         """Cut a paused or ended branch back to tokens[0:position]; it may run again."""
 
     def run(self, branch: int, pause_on_step: bool) -> None: ...
+    def append(self, branch: int, tokens: NDArray[np.int32], marks: NDArray[np.int32], keep_states: bool) -> None:
+        """Have given tokens decoded; see `arts_lite.engine.Engine.append`. Marks are positions in [1, new length]."""
+
+    def set_linear_head(self, weight: NDArray[np.float32], bias: float) -> None:
+        """weight: float32[num_embd], finite. Only while no branch is open."""
+
+    def set_token_head(self, token: int, bias: float) -> None: ...
+    def remove_head(self) -> None: ...
+    @property
+    def num_embd(self) -> int:
+        """Elements of a hidden state."""
+
+    def values(self, branch: int, positions: NDArray[np.int32]) -> NDArray[np.float64]:
+        """float64[len(positions)]; NaN where none was read."""
+
+    def step_values(self, branch: int) -> NDArray[np.float64]: ...
+    def hidden_states(self, branch: int, positions: NDArray[np.int32]) -> NDArray[np.float32]:
+        """float32[len(positions), num_embd]. Raises ValueError where none was kept."""
+
     def pause(self, branch: int) -> None: ...
     def park(self, branch: int) -> None: ...
     def close(self, branch: int) -> None: ...

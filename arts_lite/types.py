@@ -34,6 +34,7 @@ class EventKind(str, Enum):
 
     STEP_ENDED = "step_ended"  #: a step boundary in a branch that runs with `pause_on_step`; the branch is paused
     TRACE_ENDED = "trace_ended"  #: the branch is complete (`reason` says why) and paused for good
+    APPENDED = "appended"  #: all tokens of a branch that was appended to are decoded, all marks read; it is paused
     LIMIT_REACHED = "limit_reached"  #: the owner's token quota is spent; the branch is paused
     CACHE_PRESSURE = "cache_pressure"  #: a branch was parked to make room; informative, it goes on by itself
     INTERRUPTED = "interrupted"  #: `interrupt()` was called, or the time is over; branches stay as they are

@@ -11,7 +11,8 @@ bound_core()
 
 from arts_lite.engine.config import EngineConfig, KVType, SplitMode  # noqa: E402
 from arts_lite.engine.describe import ModelDescription, describe  # noqa: E402
-from arts_lite.engine.engine import Engine, EngineStats  # noqa: E402
+from arts_lite.engine.engine import Engine  # noqa: E402
 from arts_lite.engine.model import Model  # noqa: E402
+from arts_lite.engine.stats import EngineStats  # noqa: E402
 
 __all__ = ["Engine", "EngineConfig", "EngineStats", "KVType", "Model", "ModelDescription", "SplitMode", "describe"]

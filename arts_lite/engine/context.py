@@ -39,7 +39,8 @@ def make_context(model: Model, config: EngineConfig, plan: CachePlan) -> int:
     params.type_k = config.kv_type.ggml_type
     params.type_v = (config.kv_type_v or config.kv_type).ggml_type
     params.offload_kqv = config.offload_kv
-    params.embeddings = False
+    params.embeddings = False  # the extension turns it on for the calls whose hidden states are read
+    params.pooling_type = llama.LLAMA_POOLING_TYPE_NONE
     params.kv_unified = True
     params.swa_full = True
     pointer = model.retain()

@@ -6,7 +6,6 @@ import dataclasses
 import os
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import Any
@@ -22,41 +21,13 @@ from arts_lite.engine.conditions import conditions_of
 from arts_lite.engine.config import DEFAULT_CONFIG, EngineConfig
 from arts_lite.engine.context import make_context
 from arts_lite.engine.model import Model
+from arts_lite.engine.stats import EngineStats
 from arts_lite.engine.translate import MAX_I32, MAX_U64, check_number, core_rules, core_sampling, token_array
+from arts_lite.engine.values import ValueReader
 from arts_lite.types import BranchId, Event, EventKind, SamplingParams, StepRules, StopReason
 
 
-@dataclass(frozen=True, slots=True)
-class EngineStats:
-    """Counters of an engine since it was made; see `arts_lite._core.Stats`. Seconds are wall time."""
-
-    num_tokens_decoded: int
-    num_tokens_prefilled: int
-    num_tokens_redecoded: int
-    num_tokens_shared: int
-    num_rows_padding: int
-    num_decode_calls: int
-    num_forks: int
-    num_parked: int
-    decode_s: float
-    sample_s: float
-    advance_s: float
-    num_cells_used: int
-    num_cells_high_water: int
-    num_cells_capacity: int
-    num_sequences_used: int
-    num_sequences: int
-    num_branches: int
-    num_rows_target: int
-    num_rows_max: int
-
-    @property
-    def outside_share(self) -> float:
-        """Share of the decode loop's time spent outside llama_decode."""
-        return 1 - self.decode_s / self.advance_s if self.advance_s > 0 else 0.0
-
-
-class Engine:
+class Engine(ValueReader):
     """Branches over one model. Implements `arts_lite.search.protocols.Engine`, which says what each method does.
 
     Methods may be called from any thread; calls take turns. After `shutdown` they raise BranchClosedError.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,20 +54,39 @@ def core_rules(rules: StepRules) -> _core.StepRules:
     )
 
 
-def token_array(tokens: Sequence[int] | NDArray[np.int32], num_tokens: int) -> NDArray[np.int32]:
+def token_array(
+    tokens: Sequence[int] | NDArray[np.int32], num_tokens: int, *, may_be_empty: bool = False
+) -> NDArray[np.int32]:
     """Check tokens and return them as int32[length]; raises ValueError or TypeError."""
     array = np.asarray(tokens)
-    if array.ndim != 1:
-        raise ValueError(f"tokens have {array.ndim} dimensions, but must be one sequence of token ids")
-    if array.size == 0:
+    if array.ndim == 1 and array.size == 0 and not may_be_empty:
         raise ValueError("tokens are empty; a prompt has at least one token")
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"tokens are {array.dtype}, but must be whole numbers")
-    low, high = int(array.min()), int(array.max())
+    array = _whole_numbers("tokens", array)
+    low, high = _range(array)
     if low < 0 or high >= num_tokens:
         wrong = low if low < 0 else high
         raise ValueError(f"the prompt holds the token {wrong}, but the vocabulary has the ids 0 to {num_tokens - 1}")
     return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def position_array(name: str, positions: Sequence[int] | NDArray[np.int32]) -> NDArray[np.int32]:
+    """Check positions and return them as int32[count]; raises ValueError or TypeError."""
+    array = _whole_numbers(name, np.asarray(positions))
+    for position in _range(array) if array.size else ():
+        check_number(f"a position of {name}", position, 1, MAX_I32)
+    return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def _whole_numbers(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    if array.ndim != 1:
+        raise ValueError(f"{name} have {array.ndim} dimensions, but must be one sequence of whole numbers")
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"{name} are {array.dtype}, but must be whole numbers")
+    return array
+
+
+def _range(array: NDArray[Any]) -> tuple[int, int]:
+    return (int(array.min()), int(array.max())) if array.size else (0, 0)
 
 
 def check_number(name: str, value: int, low: int, high: int) -> None:

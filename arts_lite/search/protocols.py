@@ -97,3 +97,32 @@ class Engine(Protocol):
     def text(self, branch: BranchId, start: int | None = None, end: int | None = None) -> bytes:
         """Bytes of tokens[start:end] (default: all that was generated), without special tokens and stop string."""
         ...
+
+
+class ScoringEngine(Engine, Protocol):
+    """An engine with a value head: the proposer's with a probe, or a verifier's own.
+
+    The value of a position p is what the head says of tokens[0:p]. Forks have the values of what they share.
+    """
+
+    def append(
+        self,
+        branch: BranchId,
+        tokens: Sequence[int] = (),
+        *,
+        marks: Sequence[int] = (),
+        keep_states: bool = False,
+    ) -> None:
+        """Give a branch that is not running more tokens; `advance` decodes all that it holds, then tells APPENDED.
+
+        marks: positions in [1, new length] to read values at.
+        """
+        ...
+
+    def values(self, branch: BranchId, positions: Sequence[int]) -> NDArray[np.float64]:
+        """Values at positions in [1, length]; NaN where none was read."""
+        ...
+
+    def step_values(self, branch: BranchId) -> NDArray[np.float64]:
+        """Values at the boundaries and, of an ended trace, at its end."""
+        ...

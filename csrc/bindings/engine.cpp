@@ -77,6 +77,60 @@ BranchId open(Engine & engine, const Array<Token> & tokens, std::shared_ptr<Samp
     return engine.open(prompt, std::move(sampling), std::move(rules), seed, stream, max_tokens, owner);
 }
 
+void append(Engine & engine, BranchId branch, const Array<Token> & tokens, const Array<std::int32_t> & marks, bool keep_states) {
+    const std::vector<Token> given = to_vector(tokens, "tokens");
+    const std::vector<std::int32_t> positions = to_vector(marks, "marks");
+    const py::gil_scoped_release unlocked;
+    engine.append(branch, given, positions, keep_states);
+}
+
+py::array_t<double> values(Engine & engine, BranchId branch, const Array<std::int32_t> & positions) {
+    const std::vector<std::int32_t> wanted = to_vector(positions, "positions");
+    std::vector<double> values;
+    {
+        const py::gil_scoped_release unlocked;
+        values = engine.values(branch, wanted);
+    }
+    return to_array(values);
+}
+
+py::array_t<float> hidden_states(Engine & engine, BranchId branch, const Array<std::int32_t> & positions) {
+    const std::vector<std::int32_t> wanted = to_vector(positions, "positions");
+    std::vector<float> rows;
+    {
+        const py::gil_scoped_release unlocked;
+        rows = engine.hidden_states(branch, wanted);
+    }
+    return to_array(rows).reshape({static_cast<py::ssize_t>(wanted.size()), static_cast<py::ssize_t>(engine.num_embd())});
+}
+
+void bind_values(py::class_<Engine> & engine) {
+    engine
+        .def_property_readonly("num_embd", &Engine::num_embd)
+        .def("set_linear_head",
+             [](Engine & e, const Array<float> & weight, float bias) {
+                 std::vector<float> elements = to_vector(weight, "weight");
+                 const py::gil_scoped_release unlocked;
+                 e.set_linear_head(std::move(elements), bias);
+             },
+             py::arg("weight"), py::arg("bias"))
+        .def("set_token_head", &Engine::set_token_head, Unlocked(), py::arg("token"), py::arg("bias"))
+        .def("remove_head", &Engine::remove_head, Unlocked())
+        .def("append", &append, py::arg("branch"), py::arg("tokens"), py::arg("marks"), py::arg("keep_states"))
+        .def("values", &values, py::arg("branch"), py::arg("positions"))
+        .def("step_values",
+             [](Engine & e, BranchId branch) {
+                 std::vector<double> values;
+                 {
+                     const py::gil_scoped_release unlocked;
+                     values = e.step_values(branch);
+                 }
+                 return to_array(values);
+             },
+             py::arg("branch"))
+        .def("hidden_states", &hidden_states, py::arg("branch"), py::arg("positions"));
+}
+
 void bind_stats(py::module_ & m) {
     py::class_<Stats>(m, "Stats", py::is_final())
         .def_readonly("num_tokens_decoded", &Stats::num_tokens_decoded)
@@ -109,8 +163,9 @@ void bind_engine(py::module_ & m) {
         .def_readonly("position", &Event::position)
         .def_property_readonly("reason", [](const Event & e) { return std::string(name_of(e.reason)); });
     bind_stats(m);
-    py::class_<Engine>(m, "Engine", py::is_final())
-        .def(py::init(&make_engine), py::arg("context"), py::kw_only(), py::arg("max_trace_tokens"), py::arg("max_rows"),
+    py::class_<Engine> engine(m, "Engine", py::is_final());
+    bind_values(engine);
+    engine.def(py::init(&make_engine), py::arg("context"), py::kw_only(), py::arg("max_trace_tokens"), py::arg("max_rows"),
              py::arg("max_prefill_rows"), py::arg("num_threads"), py::arg("num_sequences") = 256,
              py::arg("tunes_rows") = true, py::arg("pins_cells") = false, py::arg("is_reproducible") = false)
         .def("open", &open, py::arg("tokens"), py::arg("sampling"), py::arg("rules"), py::arg("seed"), py::arg("stream"),

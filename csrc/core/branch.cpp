@@ -28,6 +28,7 @@ const char * name_of(EventKind kind) {
     switch (kind) {
         case EventKind::StepEnded: return "step_ended";
         case EventKind::TraceEnded: return "trace_ended";
+        case EventKind::Appended: return "appended";
         case EventKind::LimitReached: return "limit_reached";
         case EventKind::CachePressure: return "cache_pressure";
         case EventKind::Interrupted: return "interrupted";

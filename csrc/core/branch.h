@@ -2,12 +2,14 @@
 #pragma once
 
 #include "prefix_tree.h"
+#include "row_sampler.h"
 #include "step_rules.h"
 
 #include <cstdint>
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace arts {
@@ -18,7 +20,7 @@ enum class BranchState { Paused, Running, Ended };
 
 enum class StopReason { None, EndOfText, StopString, MaxTokens, ContextFull, CacheFull, BudgetTokens };
 
-enum class EventKind { StepEnded, TraceEnded, LimitReached, CachePressure, Interrupted };
+enum class EventKind { StepEnded, TraceEnded, Appended, LimitReached, CachePressure, Interrupted };
 
 struct Event {
     EventKind kind;
@@ -46,6 +48,9 @@ struct Branch {
 
     BranchState state = BranchState::Paused;
     bool pauses_on_step = false;
+    bool is_appending = false;    // runs only until all that it holds is decoded
+    bool awaits_value = false;    // a step has ended; its event waits for the value of the step's last token
+    std::optional<Draw> withheld; // the next token, drawn from the row that this value was read off
     StopReason reason = StopReason::None;
     StepReader reader;
     std::size_t text_end = std::numeric_limits<std::size_t>::max(); // bytes of text before the stop string
@@ -57,5 +62,15 @@ struct Branch {
 
 // The oldest branch that wants the next token of a run; there is one.
 inline BranchId first_id(const Run & run) { return run.running.front()->id; }
+
+// The first of those branches that wants to draw from its row; null if all only have it decoded.
+inline Branch * first_generating(const Run & run) {
+    for (Branch * branch : run.running) {
+        if (!branch->is_appending) {
+            return branch;
+        }
+    }
+    return nullptr;
+}
 
 } // namespace arts

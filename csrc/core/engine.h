@@ -11,6 +11,7 @@
 #include "llama_api.h"
 #include "row_sampler.h"
 #include "row_tuner.h"
+#include "value_head.h"
 #include "vocabulary.h"
 
 #include <atomic>
@@ -52,6 +53,9 @@ public:
     BranchId fork(BranchId branch, std::int32_t position);
     void truncate(BranchId branch, std::int32_t position);
     void run(BranchId branch, bool pauses_on_step);
+    // Makes a branch that is not running longer by given tokens and has everything of it decoded; reads a value (and
+    // keeps the hidden state, if asked) at the last token of tokens[0:mark] for every mark. Ends with an event.
+    void append(BranchId branch, const std::vector<Token> & tokens, std::vector<std::int32_t> marks, bool keeps_states);
     void pause(BranchId branch);
     void park(BranchId branch);
     void close(BranchId branch);
@@ -60,6 +64,17 @@ public:
     // max_seconds < 0: no limit; looked at after each decode call, so that 0 decodes once. Empty if nothing is running.
     std::vector<Event> advance(double max_seconds, const std::function<bool()> & poll);
     void interrupt() { is_interrupted_.store(true); }
+
+    // While there is no branch. With a head, the values of steps and traces are read as they are generated.
+    void set_linear_head(std::vector<float> weight, float bias);
+    void set_token_head(Token token, float bias);
+    void remove_head();
+    std::int32_t num_embd() const { return num_embd_; }
+    // NaN where none was read.
+    std::vector<double> values(BranchId branch, const std::vector<std::int32_t> & positions);
+    std::vector<double> step_values(BranchId branch);
+    // Rows of num_embd() floats. Throws InvalidArgument where none was kept.
+    std::vector<float> hidden_states(BranchId branch, const std::vector<std::int32_t> & positions);
 
     void set_quota(std::int64_t owner, std::int64_t max_tokens);
     std::int64_t quota_spent(std::int64_t owner);
@@ -119,7 +134,11 @@ private:
     bool make_room(std::size_t num_cells, bool is_alone);
     bool attach(Run * run, bool is_alone);
     void continue_cached(Run * run);
+    bool set_back_a_lane();
+
+    // engine_prefill.cpp
     void prefill(std::vector<Prefill> & prefills);
+    bool decode_prefills(const std::vector<Prefill> & prefills, bool is_reading);
     void give_up(std::vector<Prefill> & prefills);
 
     // engine_loop.cpp
@@ -130,13 +149,27 @@ private:
     void make_room_for_lanes();
     void preempt(Run * lane);
     void end_all(Run * run, StopReason reason);
-    double decode(const std::vector<Run *> & rows);
+    double decode(const std::vector<Run *> & rows, bool with_states);
 
     // engine_sampling.cpp
     void sample_lanes();
     void apply(Run * run, const std::vector<Branch *> & members, const std::vector<Draw> & draws);
+    void withhold(Run * run, std::vector<Branch *> & members, std::vector<Draw> & draws);
     void read_token(Branch & branch, Token token);
+    bool is_fork_point(const Run & run, const Branch & branch) const;
     bool wants_snapshot(const Run & run, const Branch & branch) const;
+
+    // engine_values.cpp
+    void set_head(ValueHead head);
+    void check_append(const Branch & branch, const std::vector<Token> & tokens, const std::vector<std::int32_t> & marks, bool keeps_states) const;
+    void renew_lost(Branch & branch, const std::vector<std::int32_t> & marks, bool keeps_states);
+    void extend(Branch & branch, const std::vector<Token> & tokens, const std::vector<std::int32_t> & marks, bool keeps_states);
+    void finish_appends(Run * run);
+    void end_step(Branch & branch);
+    bool reads_states(Run & run, std::int32_t position) const;
+    double read_row(Run * run, std::int32_t position, std::size_t row);
+    void keep_value(Run * run, std::int32_t position, double value) const;
+    Reading * find_reading(const Branch & branch, std::int32_t position) const;
 
     LlamaApi api_;
     llama_context * context_; // not owned
@@ -148,6 +181,10 @@ private:
     Vocabulary vocabulary_;
     RowSampler sampler_;
     RowTuner tuner_;
+    ValueHead head_;
+    std::int32_t num_embd_;
+    std::size_t max_reading_rows_; // of one decode call in which every row is an output
+    bool is_embedding_ = false;    // llama.cpp's mode: hidden states are put out beside the logits
     std::optional<KvCache> cache_; // its pool outlives the leases in the tree
     std::optional<PrefixTree> tree_;
     std::unordered_map<BranchId, std::unique_ptr<Branch>> branches_;

@@ -9,7 +9,7 @@
 
 namespace arts {
 
-// Of the runs that wait: one whose prefix is in the cache before one whose is not, then the oldest branch, so that traces
+// Of the runs that wait: one that has only given tokens, then one whose prefix is in the cache before one whose is not, then the oldest branch, so that traces
 // are finished, and their cells freed, before others are begun. The second says whether it is new: not yet begun here.
 std::pair<Run *, bool> Engine::next_waiting() const {
     Run * best = nullptr;
@@ -18,7 +18,8 @@ std::pair<Run *, bool> Engine::next_waiting() const {
         if (deferred_.count(run) > 0) {
             continue;
         }
-        const int rank = run->sequence || run->parent->sequence || !run->has_uncached() ? 0 : 1;
+        const bool is_short = first_generating(*run) == nullptr; // given tokens are decoded in one go and free their row
+        const int rank = is_short ? -1 : run->sequence || run->parent->sequence || !run->has_uncached() ? 0 : 1;
         const std::pair<int, BranchId> key(rank, first_id(*run));
         if (best == nullptr || key < best_key) {
             best = run;
@@ -54,16 +55,18 @@ void Engine::fill_lanes() {
     std::size_t num_pending = 0; // tokens of `prefills`
     deferred_.clear();
     try {
-        while (lanes_.size() + prefills.size() < static_cast<std::size_t>(options_.max_rows)) {
+        while (true) {
             const auto [run, is_new] = next_waiting();
-            if (run == nullptr || (is_new && lanes_.size() + prefills.size() >= target)) {
+            const std::size_t num_rows = lanes_.size() + prefills.size();
+            const bool is_full = num_rows >= static_cast<std::size_t>(options_.max_rows);
+            if (run == nullptr || (is_new && num_rows >= target) || (is_full && first_generating(*run) != nullptr)) {
                 break;
             }
             if (!run->has_uncached()) {
                 continue_cached(run);
             } else if (is_blocked(run)) {
                 deferred_.insert(run);
-            } else if (!admit(run, prefills, num_pending)) {
+            } else if ((is_full && !set_back_a_lane()) || !admit(run, prefills, num_pending)) {
                 break;
             }
         }
@@ -162,10 +165,24 @@ bool Engine::attach(Run * run, bool is_alone) {
 // A run that is wholly in the cache, but whose next token's row is gone: its branches draw from the candidates that were
 // kept; without any, its last token is decoded again.
 void Engine::continue_cached(Run * run) {
+    finish_appends(run);
     std::vector<Branch *> members;
     std::vector<Draw> draws;
     std::vector<Branch *> others;
-    for (Branch * branch : run->running) {
+    for (Branch * branch : std::vector<Branch *>(run->running)) {
+        if (branch->awaits_value) {
+            if (run->is_lost(run->end(), false)) {
+                others.push_back(branch);
+            } else {
+                end_step(*branch);
+            }
+            continue;
+        }
+        if (branch->withheld) {
+            members.push_back(branch);
+            draws.push_back(*branch->withheld);
+            continue;
+        }
         const Snapshot * snapshot = run->snapshot_at(run->end(), branch->sampling.get());
         if (snapshot == nullptr) {
             others.push_back(branch);
@@ -202,59 +219,19 @@ void Engine::continue_cached(Run * run) {
     }
 }
 
-void Engine::prefill(std::vector<Prefill> & prefills) {
-    std::vector<Run *> rows;
-    const auto flush = [&] {
-        if (!rows.empty()) {
-            decode(rows);
-            rows.clear();
-            batch_.clear();
-        }
-    };
-    batch_.clear();
-    bool is_stopped = false;
-    for (Prefill & prefill : prefills) {
-        for (Run * run : prefill.path) {
-            const std::int32_t end = run == prefill.lane ? run->size() - 1 : run->size();
-            for (std::int32_t i = run->num_cached(); i < end && !is_stopped; ++i) {
-                batch_.add(run->tokens[static_cast<std::size_t>(i)], run->start + i, cache_->ids_per_row(), false);
-                cache_->append_ids(*prefill.lane, batch_.ids());
-                (i < run->num_ever_cached ? stats_.num_tokens_redecoded : stats_.num_tokens_prefilled) += 1;
-                rows.push_back(run);
-                if (rows.size() == static_cast<std::size_t>(options_.max_prefill_rows)) {
-                    flush();
-                    is_stopped = must_stop() || (is_late() && !options_.is_reproducible);
-                }
-            }
+// Makes room among the rows of the next decode: the youngest branch that generates sits out, and loses nothing by it.
+bool Engine::set_back_a_lane() {
+    Run * youngest = nullptr;
+    for (Run * lane : lanes_) {
+        if (first_generating(*lane) != nullptr && (youngest == nullptr || first_id(*lane) > first_id(*youngest))) {
+            youngest = lane;
         }
     }
-    flush();
-    if (is_stopped) {
-        give_up(prefills);
-        return;
+    if (youngest != nullptr) {
+        leave_loop(youngest);
+        enqueue(youngest);
     }
-    for (Prefill & prefill : prefills) {
-        for (Run * run : prefill.path) {
-            run->is_busy = false;
-        }
-        prefill.lane->is_busy = true;
-        lanes_.push_back(prefill.lane);
-    }
-    prefills.clear();
-}
-
-// Puts the targets of unfinished prefills back; what was decoded of them stays.
-void Engine::give_up(std::vector<Prefill> & prefills) {
-    for (Prefill & prefill : prefills) {
-        for (Run * run : prefill.path) {
-            run->is_busy = false;
-        }
-        prefill.lane->is_busy = false;
-        cache_->settle(prefill.lane);
-        enqueue(prefill.lane);
-    }
-    prefills.clear();
-    batch_.clear();
+    return youngest != nullptr;
 }
 
 } // namespace arts

@@ -31,7 +31,9 @@ Engine::Engine(const LlamaApi & api, llama_context * context, EngineOptions opti
       options_(std::move(options)),
       vocabulary_(api, api.llama_model_get_vocab(api.llama_get_model(context))),
       sampler_(vocabulary_.size(), static_cast<std::size_t>(options_.num_threads)),
-      tuner_(static_cast<std::size_t>(std::max(options_.max_rows, 0))) {
+      tuner_(static_cast<std::size_t>(std::max(options_.max_rows, 0))),
+      num_embd_(api.llama_model_n_embd_out(api.llama_get_model(context))),
+      max_reading_rows_(std::min({256u, api.llama_n_batch(context), api.llama_n_seq_max(context)})) {
     options_.tunes_rows = options_.tunes_rows && !options_.is_reproducible;
     const auto require = [](bool holds, const std::string & what) {
         if (!holds) {
@@ -99,6 +101,12 @@ void Engine::check_prompt(const std::vector<Token> & tokens, const SamplingParam
     if (max_tokens < 1) {
         fail(ErrorCode::InvalidArgument, "max_tokens is " + number(max_tokens) + ", but must be >= 1");
     }
+    const auto num_banned = std::count_if(sampling.logit_bias.begin(), sampling.logit_bias.end(), [this](const auto & bias) {
+        return bias.second == -std::numeric_limits<float>::infinity() && bias.first != head_.token;
+    });
+    if (static_cast<std::size_t>(num_banned) + (head_.token >= 0 ? 1 : 0) >= vocabulary_.size()) {
+        fail(ErrorCode::InvalidArgument, "all tokens are banned (the value head's among them); leave at least one");
+    }
     if (static_cast<std::int64_t>(tokens.size()) >= options_.max_trace_tokens) {
         fail(ErrorCode::ContextOverflow, "the prompt has " + number(static_cast<std::int64_t>(tokens.size())) + " tokens, but a trace (prompt and answer) holds at most " +
                                              number(options_.max_trace_tokens) + "; shorten it or load the model with a larger context size");
@@ -124,7 +132,7 @@ BranchId Engine::open(const std::vector<Token> & tokens, std::shared_ptr<const S
     branch->stream = child_stream(seed, stream, 0, 0);
     branch->owner = owner;
     std::int32_t num_shared = 0;
-    Run * tip = tree_->insert_prompt(tokens, num_shared, [this](Run * lower) { settle_split(lower); });
+    Run * tip = tree_->insert(tree_->root(), tokens, num_shared, [this](Run * lower) { settle_split(lower); });
     stats_.num_tokens_shared += num_shared;
     set_tip(*branch, tip);
     const BranchId id = branch->id;
@@ -196,7 +204,8 @@ void Engine::stop_running(Branch & branch) {
     if (branch.state != BranchState::Running) {
         return;
     }
-    branch.state = BranchState::Paused;
+    branch.state = branch.reason == StopReason::None ? BranchState::Paused : BranchState::Ended;
+    branch.is_appending = false;
     branch.tip->last_used = ++clock_;
     erase(branch.tip->running, &branch);
     if (branch.tip->running.empty()) {
@@ -273,6 +282,8 @@ void Engine::truncate(BranchId id, std::int32_t position) {
     branch.num_prompt = std::min(branch.num_prompt, position);
     branch.state = BranchState::Paused;
     branch.reason = StopReason::None;
+    branch.awaits_value = false;
+    branch.withheld.reset();
     replay(branch);
     prune_upwards(old_tip);
 }
@@ -283,7 +294,11 @@ void Engine::run(BranchId id, bool pauses_on_step) {
     if (branch.state == BranchState::Ended) {
         fail(ErrorCode::InvalidArgument, "branch " + number(id) + " has ended (" + name_of(branch.reason) + ") and cannot run; fork or truncate it at an earlier position");
     }
+    if (branch.is_appending) {
+        fail(ErrorCode::InvalidArgument, "branch " + number(id) + " still has appended tokens decoded; wait for its event, or pause it");
+    }
     branch.pauses_on_step = pauses_on_step;
+    branch.awaits_value = branch.awaits_value && pauses_on_step;
     if (branch.state == BranchState::Running) {
         return;
     }

@@ -55,16 +55,22 @@ void Engine::decode_lanes() {
         return;
     }
     batch_.clear();
+    bool has_states = false;
     for (Run * lane : lanes_) {
         batch_.add(lane->tokens.back(), lane->end() - 1, cache_->ids_per_row(), true);
         cache_->append_ids(*lane, batch_.ids());
-        ++quotas_[lane->running.front()->owner].spent;
-        (lane->num_ever_cached == lane->size() ? stats_.num_tokens_redecoded : stats_.num_tokens_decoded) += 1;
+        const Branch * generating = first_generating(*lane);
+        if (generating != nullptr) {
+            ++quotas_[generating->owner].spent; // given tokens are free, as prompts are
+        }
+        std::int64_t & count = generating != nullptr ? stats_.num_tokens_decoded : stats_.num_tokens_prefilled;
+        (lane->num_ever_cached == lane->size() ? stats_.num_tokens_redecoded : count) += 1;
+        has_states = has_states || reads_states(*lane, lane->end());
     }
     const std::size_t num_wanted = options_.tunes_rows ? tuner_.padded(lanes_.size(), cache_->cells().high_water()) : lanes_.size();
     stats_.num_rows_padding += static_cast<std::int64_t>(cache_->add_padding(batch_, num_wanted - lanes_.size()));
     const std::size_t num_rows = batch_.size();
-    const double seconds = decode(lanes_);
+    const double seconds = decode(lanes_, has_states);
     tuner_.record(num_rows, cache_->cells().high_water(), seconds);
     sample_lanes();
 }
@@ -74,7 +80,12 @@ void Engine::enforce_quotas() {
     std::unordered_map<std::int64_t, std::int64_t> planned;
     for (std::size_t i = 0; i < lanes_.size();) {
         Run * lane = lanes_[i];
-        const std::int64_t owner = lane->running.front()->owner;
+        const Branch * generating = first_generating(*lane);
+        if (generating == nullptr) {
+            ++i;
+            continue;
+        }
+        const std::int64_t owner = generating->owner;
         const Quota & quota = quotas_[owner];
         if (quota.limit < 0 || quota.spent + planned[owner] < quota.limit) {
             ++planned[owner];
@@ -82,7 +93,7 @@ void Engine::enforce_quotas() {
             continue;
         }
         for (Branch * branch : std::vector<Branch *>(lane->running)) {
-            if (branch->owner == owner) {
+            if (branch->owner == owner && !branch->is_appending) {
                 stop_running(*branch); // takes the lane out with its last branch
                 events_.push_back({EventKind::LimitReached, branch->id, branch->length(), StopReason::BudgetTokens});
             }
@@ -120,9 +131,14 @@ void Engine::end_all(Run * run, StopReason reason) {
     }
 }
 
-// Decodes batch_; rows[i] is the run that row i's token belongs to. Returns how long it took.
-double Engine::decode(const std::vector<Run *> & rows) {
+// Decodes batch_; rows[i] is the run that row i's token belongs to. With hidden states every row is an output. Returns
+// how long it took.
+double Engine::decode(const std::vector<Run *> & rows, bool with_states) {
     const auto start = Clock::now();
+    if (with_states != is_embedding_) {
+        api_.llama_set_embeddings(context_, with_states);
+        is_embedding_ = with_states;
+    }
     const std::int32_t status = api_.llama_decode(context_, batch_.view());
     if (status != 0) {
         cache_->forget_padding();

@@ -129,6 +129,10 @@ void Engine::check() {
         ensure(num_holders == run->num_holders, "the holders below a run are counted");
         ensure(run->is_root() || run->cells.empty() || num_holders > 0, "a cached run is covered by a sequence");
         ensure(run->is_root() || run->num_tips > 0 || !run->children.empty(), "no dead run stays in the tree");
+        for (const Reading & reading : run->readings) {
+            ensure(run->start < reading.position && reading.position <= run->end(), "a run's readings lie in it");
+            ensure(!reading.is_pending || reading.position > run->start + run->num_cached(), "what is decoded has been read");
+        }
         ensure(run->running.empty() || static_cast<std::size_t>(run->num_tips) >= run->running.size(), "running branches end at their run");
     }
     ensure(num_cells == cache_->cells().num_used(), "cells used == distinct prefix tokens in the cache");

@@ -15,11 +15,14 @@ constexpr std::size_t max_snapshot = 1024;
 
 } // namespace
 
+bool Engine::is_fork_point(const Run & run, const Branch & branch) const {
+    return run.end() == branch.num_prompt || (!branch.boundaries.empty() && branch.boundaries.back() == run.end()) ||
+           run.num_tips > static_cast<std::int32_t>(run.running.size());
+}
+
 bool Engine::wants_snapshot(const Run & run, const Branch & branch) const {
     const bool is_small = branch.sampling->filters() || vocabulary_.size() <= max_snapshot;
-    const bool is_fork_point = run.end() == branch.num_prompt || (!branch.boundaries.empty() && branch.boundaries.back() == run.end()) ||
-                               run.num_tips > static_cast<std::int32_t>(run.running.size());
-    return is_small && is_fork_point && run.snapshot_at(run.end(), branch.sampling.get()) == nullptr;
+    return is_small && is_fork_point(run, branch) && run.snapshot_at(run.end(), branch.sampling.get()) == nullptr;
 }
 
 void Engine::sample_lanes() {
@@ -27,19 +30,23 @@ void Engine::sample_lanes() {
     struct Group {
         Run * run;
         std::vector<Branch *> members;
+        double value;
     };
     std::vector<Group> groups; // of tasks_, one to one
     tasks_.clear();
-    for (std::size_t row = 0; row < lanes_.size(); ++row) {
-        Run * lane = lanes_[row];
+    const std::vector<Run *> rows = lanes_; // which lose those that end here
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        Run * lane = rows[row];
         lane->last_used = ++clock_;
+        const double value = read_row(lane, lane->end(), row);
+        finish_appends(lane);
         const std::size_t first = groups.size();
         for (Branch * branch : lane->running) {
             const auto group = std::find_if(groups.begin() + static_cast<std::ptrdiff_t>(first), groups.end(),
                                             [&](const Group & g) { return g.members.front()->sampling == branch->sampling; });
             const auto index = static_cast<std::size_t>(group - groups.begin());
             if (group == groups.end()) {
-                groups.push_back({lane, {}});
+                groups.push_back({lane, {}, value});
                 SampleTask task;
                 task.logits = api_.llama_get_logits_ith(context_, static_cast<std::int32_t>(row));
                 ensure(task.logits != nullptr, "every lane has a row of logits");
@@ -54,6 +61,9 @@ void Engine::sample_lanes() {
             groups[index].members.push_back(branch);
             tasks_[index].quantiles.push_back(uniform(branch->seed, branch->stream, static_cast<std::uint32_t>(lane->end())));
             tasks_[index].keeps_candidates = tasks_[index].keeps_candidates || wants_snapshot(*lane, *branch);
+            if (is_fork_point(*lane, *branch)) {
+                keep_value(lane, lane->end(), value);
+            }
         }
     }
     sampler_.run(tasks_);
@@ -63,9 +73,35 @@ void Engine::sample_lanes() {
         }
     }
     for (std::size_t i = 0; i < groups.size(); ++i) {
-        apply(groups[i].run, groups[i].members, tasks_[i].draws);
+        Group & group = groups[i];
+        const std::int32_t position = group.run->end();
+        withhold(group.run, group.members, tasks_[i].draws);
+        if (!group.members.empty()) {
+            apply(group.run, group.members, tasks_[i].draws);
+        }
+        for (const Branch * branch : group.members) {
+            if (branch->state == BranchState::Ended) {
+                keep_value(group.run, position, group.value);
+            }
+        }
     }
     stats_.sample_s += seconds_since(start);
+}
+
+// Takes the branches whose step has ended out: they pause before what they have just drawn.
+void Engine::withhold(Run * run, std::vector<Branch *> & members, std::vector<Draw> & draws) {
+    for (std::size_t i = 0; i < members.size();) {
+        if (!members[i]->awaits_value) {
+            ++i;
+            continue;
+        }
+        members[i]->withheld = draws[i];
+        end_step(*members[i]);
+        const auto at = static_cast<std::ptrdiff_t>(i);
+        members.erase(members.begin() + at);
+        draws.erase(draws.begin() + at);
+    }
+    ensure(members.empty() || !run->running.empty(), "who goes on is still running");
 }
 
 // Appends what each member drew. Members that drew the same stay together; if all that end at this run did, the run
@@ -100,6 +136,7 @@ void Engine::apply(Run * run, const std::vector<Branch *> & members, const std::
             enqueue(target);
         }
         for (Branch * branch : outcome.members) {
+            branch->withheld.reset();
             read_token(*branch, outcome.draw.token);
         }
     }
@@ -125,8 +162,10 @@ void Engine::read_token(Branch & branch, Token token) {
     if (branch.length() >= branch.max_length) {
         end(branch, branch.is_bound_by_context ? StopReason::ContextFull : StopReason::MaxTokens);
     } else if (outcome == TextOutcome::Boundary && branch.pauses_on_step) {
-        stop_running(branch);
-        events_.push_back({EventKind::StepEnded, branch.id, branch.length()});
+        branch.awaits_value = head_.is_set(); // one decode later, which the step's last token needs in any case
+        if (!branch.awaits_value) {
+            end_step(branch);
+        }
     }
 }
 

@@ -17,6 +17,8 @@ namespace arts {
     X(llama_decode)                 \
     X(llama_synchronize)            \
     X(llama_get_logits_ith)         \
+    X(llama_get_embeddings_ith)     \
+    X(llama_set_embeddings)         \
     X(llama_get_memory)             \
     X(llama_get_model)              \
     X(llama_memory_clear)           \
@@ -25,6 +27,7 @@ namespace arts {
     X(llama_memory_seq_pos_min)     \
     X(llama_memory_seq_pos_max)     \
     X(llama_model_get_vocab)        \
+    X(llama_model_n_embd_out)       \
     X(llama_vocab_n_tokens)         \
     X(llama_vocab_is_eog)           \
     X(llama_token_to_piece)         \

@@ -27,11 +27,12 @@ std::int32_t common_length(const Run & run, const std::vector<Token> & tokens) {
 }
 
 // The child that shares most with tokens[parent.end:]; of equals, the one that is in the cache.
-Run * best_child(const Run & parent, const std::vector<Token> & tokens, std::int32_t & length) {
+Run * best_child(const Run & parent, const std::vector<Token> & tokens, const PrefixTree::Limit & limit, std::int32_t & length) {
     Run * best = nullptr;
     length = 0;
     for (const auto & child : parent.children) {
-        const std::int32_t common = common_length(*child, tokens);
+        const std::int32_t equal = common_length(*child, tokens);
+        const std::int32_t common = equal > 0 && limit ? limit(*child, equal) : equal;
         if (common > length || (common == length && common > 0 && child->num_cached() > best->num_cached())) {
             best = child.get();
             length = common;
@@ -49,6 +50,31 @@ const Snapshot * Run::snapshot_at(std::int32_t position, const SamplingParams * 
         }
     }
     return nullptr;
+}
+
+Reading * Run::reading_at(std::int32_t position) {
+    const auto found = std::lower_bound(readings.begin(), readings.end(), position, [](const Reading & r, std::int32_t p) { return r.position < p; });
+    return found != readings.end() && found->position == position ? &*found : nullptr;
+}
+
+bool Run::is_pending_at(std::int32_t position) {
+    const Reading * reading = readings.empty() ? nullptr : reading_at(position);
+    return reading != nullptr && reading->is_pending;
+}
+
+bool Run::has_read(std::int32_t position, bool keeps_state) {
+    const Reading * reading = reading_at(position);
+    return reading != nullptr && !reading->is_pending && (!keeps_state || reading->keeps_state);
+}
+
+Reading & Run::add_reading(std::int32_t position) {
+    const auto place = std::lower_bound(readings.begin(), readings.end(), position, [](const Reading & r, std::int32_t p) { return r.position < p; });
+    if (place != readings.end() && place->position == position) {
+        return *place;
+    }
+    Reading reading;
+    reading.position = position;
+    return *readings.insert(place, std::move(reading));
 }
 
 void Run::push(Token token, float log_p_model_of, float log_p_sampling_of) {
@@ -71,12 +97,12 @@ PrefixTree::~PrefixTree() {
     }
 }
 
-Run * PrefixTree::insert_prompt(const std::vector<Token> & tokens, std::int32_t & num_shared, const std::function<void(Run *)> & on_split) {
+Run * PrefixTree::insert(Run * from, const std::vector<Token> & tokens, std::int32_t & num_shared, const OnSplit & on_split, const Limit & limit) {
     const auto length = static_cast<std::int32_t>(tokens.size());
-    Run * run = root();
+    Run * run = from;
     while (run->end() < length) {
         std::int32_t common = 0;
-        Run * child = best_child(*run, tokens, common);
+        Run * child = best_child(*run, tokens, limit, common);
         if (child == nullptr) {
             break;
         }
@@ -124,6 +150,9 @@ Run * PrefixTree::split(Run * run, std::int32_t position) {
                                              [&](const Snapshot & snapshot) { return snapshot.position <= position; });
     upper->snapshots.assign(std::make_move_iterator(run->snapshots.begin()), std::make_move_iterator(below));
     run->snapshots.erase(run->snapshots.begin(), below);
+    const auto later = std::find_if(run->readings.begin(), run->readings.end(), [&](const Reading & reading) { return reading.position > position; });
+    upper->readings.assign(std::make_move_iterator(run->readings.begin()), std::make_move_iterator(later));
+    run->readings.erase(run->readings.begin(), later);
 
     auto & siblings = run->parent->children;
     const auto slot = std::find_if(siblings.begin(), siblings.end(), [&](const auto & child) { return child.get() == run; });

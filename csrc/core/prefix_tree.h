@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -23,6 +24,15 @@ struct Snapshot {
     Candidates candidates;
 };
 
+// What is read off the row of the token before `position`, once and for all branches of that prefix.
+struct Reading {
+    std::int32_t position = 0;
+    bool is_pending = false;  // until that token is decoded
+    bool keeps_state = false;
+    double value = std::numeric_limits<double>::quiet_NaN();
+    std::vector<float> state; // the hidden state, if it is kept
+};
+
 struct Run {
     Run * parent = nullptr;
     std::vector<std::unique_ptr<Run>> children;
@@ -32,6 +42,7 @@ struct Run {
     std::vector<float> log_p_model; // as long as tokens; NaN for prompt tokens
     std::vector<float> log_p_sampling;
     std::vector<Snapshot> snapshots; // positions in (start, end]
+    std::vector<Reading> readings;   // the same, ascending
 
     std::int32_t num_tips = 0;     // branches that end here
     std::vector<Branch *> running; // those of them that want the next token
@@ -51,12 +62,22 @@ struct Run {
     bool is_root() const { return parent == nullptr; }
 
     const Snapshot * snapshot_at(std::int32_t position, const SamplingParams * sampling) const;
+    Reading * reading_at(std::int32_t position);
+    bool is_pending_at(std::int32_t position);
+    bool has_read(std::int32_t position, bool keeps_state);
+    // Whether what is wanted of a position can no longer be read: its token is in the cache, and its row is gone.
+    bool is_lost(std::int32_t position, bool keeps_state) { return position <= start + num_cached() && !has_read(position, keeps_state); }
+    // The reading of a position in (start, end], made as needed.
+    Reading & add_reading(std::int32_t position);
     // Appends one token with its log-probabilities.
     void push(Token token, float log_p_model_of, float log_p_sampling_of);
 };
 
 class PrefixTree {
 public:
+    using OnSplit = std::function<void(Run *)>;
+    using Limit = std::function<std::int32_t(Run &, std::int32_t)>;
+
     PrefixTree();
     ~PrefixTree(); // not recursive: a tree may be 100,000 runs deep
     PrefixTree(const PrefixTree &) = delete;
@@ -64,9 +85,10 @@ public:
 
     Run * root() { return root_.get(); }
 
-    // The run that ends where `tokens` ends, made as needed; shares the longest prefix that is there.
-    // `num_shared` gets the length of that prefix; `on_split` is told the lower part of every run that was cut.
-    Run * insert_prompt(const std::vector<Token> & tokens, std::int32_t & num_shared, const std::function<void(Run *)> & on_split);
+    // The run at or below `from` that ends where `tokens` ends, made as needed; shares the longest prefix that is there.
+    // `tokens` begins with the path to `from`. `num_shared` gets the length of the prefix; `on_split` is told the lower
+    // part of every run that was cut; `limit` says how much of so many equal tokens of a run may be shared (empty: all).
+    Run * insert(Run * from, const std::vector<Token> & tokens, std::int32_t & num_shared, const OnSplit & on_split, const Limit & limit = {});
     Run * add_child(Run * parent);
     // Cuts the run so that one ends at `position` (start < position < end); returns the new upper part. `run` stays the
     // lower part, with its tips, children and lease.

@@ -29,6 +29,14 @@ std::uint64_t mix(std::uint64_t x) {
     return x ^ (x >> 33);
 }
 
+std::uint64_t hash(const std::vector<llama_token> & tokens) {
+    std::uint64_t state = 1;
+    for (const llama_token token : tokens) {
+        state = mix(state * 31 + static_cast<std::uint64_t>(token) + 1);
+    }
+    return state;
+}
+
 llama_pos last_position(const Context & context, llama_seq_id sequence) {
     llama_pos last = -1;
     for (const Cell & cell : context.cells) {
@@ -84,15 +92,27 @@ std::int32_t decode(llama_context * handle, llama_batch batch) {
         return 1;
     }
     context.rows.assign(static_cast<std::size_t>(batch.n_tokens), {});
+    context.states = context.rows;
+    const auto is_output = [&](std::int32_t i) { return batch.logits[i] != 0 || context.has_embeddings; };
+    std::int32_t num_outputs = 0;
+    for (std::int32_t i = 0; i < batch.n_tokens; ++i) {
+        num_outputs += is_output(i);
+    }
+    require(num_outputs <= static_cast<std::int32_t>(context.options.num_sequences), "at most n_outputs_max outputs");
+    context.num_outputs += num_outputs;
     for (std::int32_t i = 0; i < batch.n_tokens; ++i) {
         Cell & cell = context.cells[slot[static_cast<std::size_t>(i)]];
         cell.position = batch.pos[i];
         cell.token = batch.token[i];
         cell.origin = mix(static_cast<std::uint64_t>(batch.n_tokens) * 1000 + static_cast<std::uint64_t>(i));
         cell.sequences.insert(batch.seq_id[i], batch.seq_id[i] + batch.n_seq_id[i]);
-        if (batch.logits[i] != 0) {
-            context.rows[static_cast<std::size_t>(i)] = Context::logits(context.options, context.tokens_of(batch.seq_id[i][0]));
+        if (is_output(i)) {
+            const std::vector<llama_token> tokens = context.tokens_of(batch.seq_id[i][0]);
+            context.rows[static_cast<std::size_t>(i)] = Context::logits(context.options, tokens);
             context.blur(context.rows[static_cast<std::size_t>(i)], batch.seq_id[i][0]);
+            if (context.has_embeddings) {
+                context.states[static_cast<std::size_t>(i)] = Context::state(context.options, tokens);
+            }
         }
     }
     context.head = slot.back() + 1;
@@ -142,6 +162,12 @@ float * logits_of(llama_context * handle, std::int32_t row) {
     return rows[static_cast<std::size_t>(row)].data();
 }
 
+float * state_of(llama_context * handle, std::int32_t row) {
+    auto & states = of(handle).states;
+    require(row >= 0 && static_cast<std::size_t>(row) < states.size() && !states[static_cast<std::size_t>(row)].empty(), "hidden state of a row that has one");
+    return states[static_cast<std::size_t>(row)].data();
+}
+
 std::int32_t piece(const llama_vocab * vocab, llama_token token, char * buffer, std::int32_t room, std::int32_t, bool) {
     std::string text = "<" + std::to_string(token) + ">";
     if (token == of(vocab).options.num_vocab - 1) {
@@ -164,11 +190,16 @@ Context::Context(Options options_) : options(options_), cells(options_.num_cells
 
 Context::~Context() = default;
 
-std::vector<float> Context::logits(const Options & options, const std::vector<llama_token> & tokens) {
-    std::uint64_t state = 1;
-    for (const llama_token token : tokens) {
-        state = mix(state * 31 + static_cast<std::uint64_t>(token) + 1);
+std::vector<float> Context::state(const Options & options, const std::vector<llama_token> & tokens) {
+    std::vector<float> state(static_cast<std::size_t>(options.num_embd));
+    for (std::size_t i = 0; i < state.size(); ++i) {
+        state[i] = static_cast<float>(mix(hash(tokens) + 1000003 * i) % 2000) / 1000.0f - 1.0f;
     }
+    return state;
+}
+
+std::vector<float> Context::logits(const Options & options, const std::vector<llama_token> & tokens) {
+    const std::uint64_t state = hash(tokens);
     std::vector<float> row(static_cast<std::size_t>(options.num_vocab));
     for (std::size_t i = 0; i < row.size(); ++i) {
         row[i] = options.sharpness * static_cast<float>(mix(state + i) % 1000) / 1000.0f;
@@ -224,6 +255,9 @@ arts::LlamaApi api() {
     api.llama_decode = decode;
     api.llama_synchronize = [](llama_context *) {};
     api.llama_get_logits_ith = logits_of;
+    api.llama_get_embeddings_ith = state_of;
+    api.llama_set_embeddings = [](llama_context * context, bool value) { of(context).has_embeddings = value; };
+    api.llama_model_n_embd_out = [](const llama_model * model) { return of(model).options.num_embd; };
     api.llama_get_memory = [](const llama_context * context) { return reinterpret_cast<llama_memory_t>(const_cast<llama_context *>(context)); };
     api.llama_get_model = [](const llama_context * context) { return reinterpret_cast<const llama_model *>(context); };
     api.llama_memory_clear = clear;

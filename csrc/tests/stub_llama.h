@@ -1,7 +1,7 @@
 // A stand-in for llama.cpp: a strict unified KV cache and logits that are a pure function of a sequence's tokens.
 //
-// What llama.cpp accepts silently though it is wrong (gaps, repeated positions, copies onto a living sequence) throws
-// here. Cells are allocated as llama_kv_cache::find_slot does, so that the mirror in CellMap can be compared.
+// What llama.cpp accepts silently though it is wrong (gaps, repeated positions, copies onto a living sequence), or what
+// makes it abort (more outputs than sequences), throws here. Cells are allocated as llama_kv_cache::find_slot does, so that the mirror in CellMap can be compared.
 #pragma once
 
 #include "core/llama_api.h"
@@ -17,6 +17,7 @@ struct Options {
     std::uint32_t num_cells = 256;
     std::uint32_t num_batch = 64;
     std::uint32_t num_sequences = 16;
+    std::int32_t num_embd = 6;
     std::int32_t num_vocab = 40; // tokens 0..25 are 'a'..'z', 26 is "\n\n", 27 "\n", 28 " ", then "<n>"; the last ends
     float sharpness = 3.0f;      // scale of the logits
     float sloppiness = 0.0f;     // scale of what a row's logits owe to the batch's shape and to where its cells lie
@@ -44,6 +45,9 @@ public:
     // The logits after these tokens: the model.
     static std::vector<float> logits(const Options & options, const std::vector<llama_token> & tokens);
 
+    // The hidden state of the last of these tokens.
+    static std::vector<float> state(const Options & options, const std::vector<llama_token> & tokens);
+
     std::vector<llama_token> tokens_of(llama_seq_id sequence) const;
     // Adds what kernels do to a row: they sum in an order that depends on the batch's shape and on where cells lie.
     void blur(std::vector<float> & row, llama_seq_id sequence) const;
@@ -54,7 +58,10 @@ public:
     std::vector<Cell> cells;
     std::size_t head = 0;
     std::vector<std::vector<float>> rows; // of the last decode; empty: not an output
+    std::vector<std::vector<float>> states; // the same; empty: decoded without hidden states
+    bool has_embeddings = false;
     int num_decodes = 0;
+    int num_outputs = 0; // in all decodes
     int fail_next_with = 0; // status of the next decode
     int num_slow_calls = 0; // decodes whose number of rows is no multiple of slow_unless
     int slow_unless = 0;    // if set: such decodes take a few milliseconds longer
