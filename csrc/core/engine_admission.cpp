@@ -202,6 +202,9 @@ void Engine::continue_cached(Run * run) {
             Run * parent = run->size() > 1 ? split(run, run->end() - 1) : run->parent;
             Run * twin = tree_->add_child(parent);
             twin->push(run->tokens.back(), run->log_p_model.back(), run->log_p_sampling.back());
+            if (const Reading * reading = run->reading_at(run->end())) {
+                twin->readings.push_back(*reading);
+            }
             twin->num_ever_cached = 1;
             for (Branch * branch : others) {
                 run->running.erase(std::find(run->running.begin(), run->running.end(), branch));

@@ -79,11 +79,15 @@ bool KvCache::attach(Run * run) {
         return true;
     }
     Run * source = deepest_cached(run);
-    if (!source->is_root() && source->sequence && !source->is_busy) {
-        for (Run * below = run; below != source; below = below->parent) {
+    Run * owner = run == source ? run : run->parent; // or one in between, which was about to be decoded when it paused
+    while (owner != source && !owner->sequence) {
+        owner = owner->parent;
+    }
+    if (!owner->is_root() && owner->sequence && !owner->is_busy) {
+        for (Run * below = run; below != owner; below = below->parent) {
             ++below->num_holders;
         }
-        hold(run, std::move(source->sequence));
+        hold(run, std::move(owner->sequence));
         return true;
     }
     SequenceLease lease = pool_.lease();

@@ -309,6 +309,28 @@ TEST_CASE("wrong calls throw, and the engine works afterwards") {
     engine.shutdown();
 }
 
+TEST_CASE("a prompt may go through a branch that paused with its last token still to be decoded") {
+    Setup setup;
+    const BranchId paused = setup.open(0), other = setup.open(1), limited = setup.open(2, 30, 7);
+    setup.engine.run(paused, false);
+    setup.engine.run(other, false);
+    setup.engine.advance(0, {}); // they part: each has a run of its own, with one token
+    setup.engine.set_quota(7, 0);
+    setup.engine.run(limited, false);
+    REQUIRE(setup.engine.advance(-1, {}).front().kind == EventKind::LimitReached); // the others were about to be decoded
+    setup.engine.pause(paused);
+    std::vector<Token> longer = setup.engine.tokens(paused);
+    REQUIRE(setup.engine.num_cached(paused) == static_cast<std::int32_t>(longer.size()) - 1);
+    longer.insert(longer.end(), {5, 6, 7});
+    const BranchId branch = setup.open(3, 30, 0, longer);
+    setup.engine.run(branch, false);
+    setup.finish();
+    setup.engine.run(paused, false);
+    setup.finish();
+    CHECK(setup.engine.tokens(paused) == setup.alone(0, 30));
+    CHECK(setup.engine.tokens(branch) == setup.alone(3, 30, longer));
+}
+
 TEST_CASE("any order of calls keeps the books right") {
     for (unsigned seed = 0; seed < 60; ++seed) {
         std::mt19937 random(seed);
