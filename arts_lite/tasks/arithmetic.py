@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from random import Random
 
 from arts_lite.tasks.answers import extract_answer, same_answer
+from arts_lite.tasks.drawing import drawn_tokens, is_wanted
 from arts_lite.tasks.problem import Problem, check_split, split_of
 from arts_lite.tasks.reduction import (
-    MIN_FACTOR,
     STYLES,
     Choice,
     Token,
     can_split,
+    lines_of,
     partial_products,
     read_tokens,
     reduced,
@@ -39,7 +40,7 @@ class ArithmeticDifficulty:
     """How hard generated problems are.
 
     Attributes:
-        num_operators: in [1, 12]; at least 2 for different styles.
+        num_operators: in [1, 12]; at least 3 for different styles: with fewer there is no choice of what comes first.
         max_number: numbers are drawn from 1 to it, by number of digits first.
         max_value: no value on the way exceeds it in size.
         operators: of which expressions are made; each quotient is exact.
@@ -56,9 +57,9 @@ class ArithmeticDifficulty:
     styles: bool = True
 
     def __post_init__(self) -> None:
-        if not 1 + self.styles <= self.num_operators <= 12:
+        if not 1 + 2 * self.styles <= self.num_operators <= 12:
             raise ValueError(
-                f"num_operators is {self.num_operators}, but must be in [1, 12], and at least 2 for different styles"
+                f"num_operators is {self.num_operators}, but must be in [1, 12], and at least 3 for different styles"
             )
         if not 9 <= self.max_number <= 999:
             raise ValueError(f"max_number is {self.max_number}, but must be in [9, 999]")
@@ -122,8 +123,8 @@ def arithmetic_problems(
 def drawn_arithmetic(rng: Random, difficulty: ArithmeticDifficulty) -> Problem:
     """Draw one problem."""
     for _ in range(_MAX_TRIES):
-        tokens = _drawn_tokens(rng, difficulty, difficulty.num_operators, with_product=difficulty.styles)
-        if _is_wanted(tokens, difficulty):
+        tokens = drawn_tokens(rng, difficulty, difficulty.num_operators, with_product=difficulty.styles)
+        if is_wanted(tokens, difficulty):
             return arithmetic_problem(write_tokens(tokens))
     raise ValueError(f"no expression was found at {difficulty}; make max_value larger")
 
@@ -133,7 +134,7 @@ def arithmetic_trace(problem: Problem, style: str) -> str:
     if style not in STYLES:
         raise ValueError(f"style is {style!r}, but must be one of {', '.join(STYLES)}")
     tokens = read_tokens(problem.metadata["expression"])
-    return "\n".join(_lines(tokens, style))
+    return "\n".join(lines_of(tokens, style))
 
 
 def check_arithmetic(problem: Problem, trace: str) -> ArithmeticCheck:
@@ -237,86 +238,9 @@ class _Followed:
         return "" if made == [value] else f"{operation} is not {write_tokens(made)}"
 
 
-def _lines(tokens: list[Token], style: str) -> Iterator[str]:
-    """Yield a style's lines."""
-    while len(tokens) > 1:
-        place, is_split = STYLES[style](tokens)
-        operation = write_tokens(tokens[place - 1 : place + 2])
-        if is_split:
-            result, tokens = write_tokens(partial_products(tokens, place)), split(tokens, place)
-        else:
-            value = value_at(tokens, place)
-            result, tokens = str(value), reduced(tokens, place, value)
-        yield f"{operation}={result}" + (f"; {write_tokens(tokens)}" if len(tokens) > 1 else "")
-
-
 def _value(tokens: list[Token]) -> int:
     while len(tokens) > 1:
         place = reducible(tokens)[0]
         tokens = reduced(tokens, place, value_at(tokens, place))
     assert isinstance(tokens[0], int)
     return tokens[0]
-
-
-def _drawn_tokens(
-    rng: Random, difficulty: ArithmeticDifficulty, num_operators: int, *, with_product: bool = False
-) -> list[Token]:
-    """Draw an expression; `with_product`: one of its operations multiplies two numbers that are worth splitting."""
-    if num_operators == 0:
-        num_digits = rng.randint(1, len(str(difficulty.max_number)))
-        return [rng.randint(10 ** (num_digits - 1), min(10**num_digits - 1, difficulty.max_number))]
-    if with_product and num_operators == 1:
-        return _drawn_product(rng, difficulty)
-    num_left = rng.randrange(num_operators)
-    nums = (num_left, num_operators - 1 - num_left)
-    chosen = rng.choice([side for side in (0, 1) if nums[side]]) if with_product else None
-    sides = [_drawn_tokens(rng, difficulty, num, with_product=side == chosen) for side, num in enumerate(nums)]
-    left, right = (["(", *side, ")"] if len(side) > 1 and rng.random() < 0.4 else side for side in sides)
-    return [*left, rng.choice(difficulty.operators), *right]
-
-
-def _drawn_product(rng: Random, difficulty: ArithmeticDifficulty) -> list[Token]:
-    """Draw two factors of which the second can be split by its digits; their product is in range where that can be."""
-    low = MIN_FACTOR
-    a = rng.randint(low, max(low, min(difficulty.max_number, difficulty.max_value // low)))
-    highest = max(low, min(difficulty.max_number, difficulty.max_value // a))
-    b = rng.choice([b for b in range(low, highest + 1) if b % 10])
-    return [a, "*", b]
-
-
-def _is_wanted(tokens: list[Token], difficulty: ArithmeticDifficulty) -> bool:
-    """Whether all values are in range and the styles give different traces.
-
-    Most expressions are turned down, so the cheap looks come first: at the operations that every style begins with, at
-    the choices of each style (the one that fails most often before the others), and only then at the traces' texts.
-    """
-    try:
-        if any(abs(value_at(tokens, place)) > difficulty.max_value for place in reducible(tokens)):
-            return False
-        names = ("partial", "left", "inner") if difficulty.styles else ("left",)
-        seen: set[tuple[Choice, ...]] = set()
-        for name in names:
-            choices = _choices(tokens, name, difficulty.max_value)
-            is_split = len(choices) > difficulty.num_operators
-            if not choices or choices in seen or (name == "partial" and not is_split):
-                return False
-            seen.add(choices)
-    except ValueError:
-        return False
-    return len({tuple(_lines(tokens, name)) for name in names}) == len(names)
-
-
-def _choices(tokens: list[Token], style: str, max_value: int) -> tuple[Choice, ...]:
-    """A style's choices in their order; none if a value on the way exceeds the largest one."""
-    choices = []
-    while len(tokens) > 1:
-        place, is_split = STYLES[style](tokens)
-        choices.append((place, is_split))
-        if is_split:
-            tokens = split(tokens, place)
-            continue
-        value = value_at(tokens, place)
-        if abs(value) > max_value:
-            return ()
-        tokens = reduced(tokens, place, value)
-    return tuple(choices)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 Token = int | str
 """A number (its sign included), an operator or a parenthesis."""
@@ -119,6 +119,19 @@ def _partial(tokens: Sequence[Token]) -> Choice:
 
 STYLES: Mapping[str, Callable[[Sequence[Token]], Choice]] = {"left": _left, "inner": _inner, "partial": _partial}
 """Style -> what it does next: leftmost first; innermost first; leftmost first with products split by digits."""
+
+
+def lines_of(tokens: Sequence[Token], style: str) -> Iterator[str]:
+    """Yield the lines of a style's trace."""
+    while len(tokens) > 1:
+        place, is_split = STYLES[style](tokens)
+        operation = write_tokens(tokens[place - 1 : place + 2])
+        if is_split:
+            result, tokens = write_tokens(partial_products(tokens, place)), split(tokens, place)
+        else:
+            value = value_at(tokens, place)
+            result, tokens = str(value), reduced(tokens, place, value)
+        yield f"{operation}={result}" + (f"; {write_tokens(tokens)}" if len(tokens) > 1 else "")
 
 
 def _may_reduce(tokens: Sequence[Token], place: int) -> bool:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import re
 from collections import Counter
 from fractions import Fraction
 from itertools import islice
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arts_lite.tasks.arithmetic import (
@@ -19,8 +20,9 @@ from arts_lite.tasks.arithmetic import (
     extract_arithmetic,
     grade_arithmetic,
 )
+from arts_lite.tasks.countdown import OPERATORS
 from arts_lite.tasks.expression import evaluate
-from arts_lite.tasks.reduction import STYLES
+from arts_lite.tasks.reduction import STYLES, lines_of, read_tokens
 from arts_lite.tasks.traces import arithmetic_samples, countdown_samples
 
 PROBLEM = arithmetic_problem("17*(23-5)+412")
@@ -126,3 +128,54 @@ def test_problems_of_a_split_stay_in_it_and_repeat() -> None:
     first = [one.id for one in islice(arithmetic_problems(5, "test"), 5)]
     assert first == [one.id for one in islice(arithmetic_problems(5, "test"), 5)]
     assert all(one.metadata["split"] == "test" for one in islice(arithmetic_problems(6, "test"), 5))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**9), st.integers(1, 3), st.booleans())
+def test_every_value_on_the_way_is_within_the_difficulty(seed: int, num_operators: int, styles: bool) -> None:
+    difficulty = ArithmeticDifficulty(num_operators + 2 * styles, styles=styles)
+    problem = drawn_arithmetic(Random(seed), difficulty)
+    tokens = read_tokens(problem.metadata["expression"])
+    assert difficulty.max_value == 999
+    assert sum(token in OPERATORS for token in map(str, tokens)) == difficulty.num_operators
+    assert all(1 <= token <= 99 for token in tokens if isinstance(token, int))
+    for style in STYLES if styles else ("left",):
+        for line in lines_of(tokens, style):
+            head, _, rest = line.partition(";")
+            assert all(abs(int(number)) <= 999 for number in re.findall(r"\d+", head + rest))
+
+
+def test_one_operator_is_the_easiest_sum_and_has_no_styles() -> None:
+    difficulty = ArithmeticDifficulty(1, 999, 999, "+-*/", styles=False)
+    problems = list(islice(arithmetic_problems(0, "train", difficulty), 200))
+    assert {re.sub(r"\d+", "", one.metadata["expression"]) for one in problems} == {"+", "-", "*", "/"}
+    assert all(arithmetic_trace(one, "left").count("\n") == 0 for one in problems)
+    with pytest.raises(ValueError, match=r"num_operators is 2, but must be in .* at least 3 for different styles"):
+        ArithmeticDifficulty(2)
+    with pytest.raises(ValueError, match="num_operators is 0"):
+        ArithmeticDifficulty(0, styles=False)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**9))
+def test_a_problem_with_styles_has_a_product_that_can_be_split(seed: int) -> None:
+    problem = drawn_arithmetic(Random(seed), ArithmeticDifficulty(3))
+    traces = {style: arithmetic_trace(problem, style) for style in STYLES}
+    assert len(set(traces.values())) == len(STYLES)
+    assert "=(" in traces["partial"]
+    assert "=(" not in traces["left"] + traces["inner"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"max_number": 8}, "max_number is 8"),
+        ({"operators": "+-^"}, "operators is"),
+        ({"operators": ""}, "operators is"),
+        ({"operators": "+-"}, "styles need products"),
+        ({"max_number": 19}, "styles need products"),
+    ],
+)
+def test_difficulties_out_of_range_are_told(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ArithmeticDifficulty(**values)  # type: ignore[arg-type]

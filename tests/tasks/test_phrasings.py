@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arts_lite.tasks.arithmetic import ArithmeticDifficulty, drawn_arithmetic
@@ -176,6 +176,7 @@ def test_commas_part_a_list_and_group_the_digits_of_a_target(question: str, numb
     assert (problem.metadata["numbers"], problem.metadata["target"]) == (numbers, target)
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**9), st.integers(3, 6))
 def test_generated_problems_are_read_back_from_their_question_and_their_plain_form(seed: int, size: int) -> None:
     sums = drawn_arithmetic(Random(seed), ArithmeticDifficulty(num_operators=size))
