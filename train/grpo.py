@@ -14,7 +14,8 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -186,8 +187,8 @@ class GrpoRun:
         trainer = self._trainer(is_fresh=checkpoint is None)
         if checkpoint is None:
             self.probe(0)
-        with warnings.catch_warnings():  # of TRL about transformers, which are not ours to heed
-            warnings.simplefilter("ignore", FutureWarning)
+        with warnings.catch_warnings(), _told_of_full_disks(self._folder):
+            warnings.simplefilter("ignore", FutureWarning)  # of TRL about transformers, which are not ours to heed
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         return self._save_policy() if trainer.state.global_step >= self.config.num_steps else None
 
@@ -223,6 +224,7 @@ class GrpoRun:
             "base": self.policy.base,
             "base_sha256": self.policy.sha256,
             **dataclasses.asdict(self.config),
+            "system": self.policy.system if self.policy.shape is None else "",
             "temperature": 1.0,
             "top_p": 1.0,
             "loss_normaliser": LOSS_NORMALISERS[self.config.loss_type],
@@ -298,3 +300,20 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def step_of(checkpoint: Path) -> int:
     """Steps that a checkpoint has behind it."""
     return int(checkpoint.name.rpartition("-")[2])
+
+
+@contextmanager
+def _told_of_full_disks(folder: Path) -> Iterator[None]:
+    """Turn what a failed checkpoint raises into a TrainingError; each library has an error of its own."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise TrainingError(
+            f"a checkpoint could not be written to {folder} ({reason}); the one before is whole. Make room and run the "
+            "same command again"
+        ) from error

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -187,6 +188,19 @@ def test_what_was_done_after_the_last_checkpoint_is_done_and_logged_again(
     assert make_run(bank=bank).train() is not None
     assert [line["step"] for line in lines(folder / "metrics.jsonl") if "reward" in line] == [1, 2, 3, 4]
     assert [line["step"] for line in lines(folder / "extinction.jsonl") if line["name"] == "wrong"] == [0, 2, 4]
+
+
+@needs_trl
+@foreign_warnings
+def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_room(
+    make_run: Callable[..., GrpoRun], full_disk: Callable[[int], AbstractContextManager[None]], tmp_path: Path
+) -> None:
+    run = make_run()
+    with full_disk(50_000), pytest.raises(TrainingError, match=r"could not be written to .*Make room"):
+        run.train()
+    assert newest_checkpoint(tmp_path / "run" / "checkpoints") is None
+    assert make_run().train() is not None
+    assert [line["step"] for line in lines(tmp_path / "run" / "metrics.jsonl") if "reward" in line] == [1, 2, 3, 4]
 
 
 @needs_trl
