@@ -3,6 +3,9 @@
 // One lane is one row of the decode batch: a run whose last token is still to be decoded, wanted by one branch or by
 // several that are still equal. After each decode every branch draws its own next token from its lane's row; branches
 // that draw differently part, which is where a fork costs a sequence copy (of metadata) and nothing else.
+//
+// A branch may also be given tokens. It is a lane, too, for one decode: the last of them, once the others are prefilled;
+// what is wanted of its row (and of marked rows among the others) is read then.
 #pragma once
 
 #include "batch.h"
@@ -101,6 +104,11 @@ private:
         Run * lane;
         std::vector<Run *> path; // runs with tokens to decode, from the root's side
     };
+    struct Group { // branches that draw from one row under the same parameters
+        Run * run;
+        std::vector<Branch *> members;
+        double value; // of the row
+    };
     using Clock = std::chrono::steady_clock;
     static double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -153,6 +161,8 @@ private:
 
     // engine_sampling.cpp
     void sample_lanes();
+    std::vector<Group> read_lanes();
+    SampleTask make_task(const Branch & branch, std::size_t row);
     void apply(Run * run, const std::vector<Branch *> & members, const std::vector<Draw> & draws);
     void withhold(Run * run, std::vector<Branch *> & members, std::vector<Draw> & draws);
     void read_token(Branch & branch, Token token);

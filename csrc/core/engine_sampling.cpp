@@ -27,12 +27,31 @@ bool Engine::wants_snapshot(const Run & run, const Branch & branch) const {
 
 void Engine::sample_lanes() {
     const auto start = Clock::now();
-    struct Group {
-        Run * run;
-        std::vector<Branch *> members;
-        double value;
-    };
-    std::vector<Group> groups; // of tasks_, one to one
+    std::vector<Group> groups = read_lanes();
+    sampler_.run(tasks_);
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+        if (tasks_[i].keeps_candidates && tasks_[i].candidates.size() <= max_snapshot) {
+            groups[i].run->snapshots.push_back({groups[i].run->end(), groups[i].members.front()->sampling, std::move(tasks_[i].candidates)});
+        }
+    }
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+        Group & group = groups[i];
+        const std::int32_t position = group.run->end();
+        withhold(group.run, group.members, tasks_[i].draws);
+        if (!group.members.empty()) {
+            apply(group.run, group.members, tasks_[i].draws);
+        }
+        const auto has_ended = [](const Branch * branch) { return branch->state == BranchState::Ended; };
+        if (std::any_of(group.members.begin(), group.members.end(), has_ended)) {
+            keep_value(group.run, position, group.value);
+        }
+    }
+    stats_.sample_s += seconds_since(start);
+}
+
+// Reads the values of the rows just decoded, and makes a task of each group that draws from one: tasks_, one to one.
+std::vector<Engine::Group> Engine::read_lanes() {
+    std::vector<Group> groups;
     tasks_.clear();
     const std::vector<Run *> rows = lanes_; // which lose those that end here
     for (std::size_t row = 0; row < rows.size(); ++row) {
@@ -47,16 +66,7 @@ void Engine::sample_lanes() {
             const auto index = static_cast<std::size_t>(group - groups.begin());
             if (group == groups.end()) {
                 groups.push_back({lane, {}, value});
-                SampleTask task;
-                task.logits = api_.llama_get_logits_ith(context_, static_cast<std::int32_t>(row));
-                ensure(task.logits != nullptr, "every lane has a row of logits");
-                task.params = branch->sampling.get();
-                if (branch->sampling->needs_history()) {
-                    for (const Run * run : path_of(*branch)) {
-                        task.history.insert(task.history.end(), run->tokens.begin(), run->tokens.end());
-                    }
-                }
-                tasks_.push_back(std::move(task));
+                tasks_.push_back(make_task(*branch, row));
             }
             groups[index].members.push_back(branch);
             tasks_[index].quantiles.push_back(uniform(branch->seed, branch->stream, static_cast<std::uint32_t>(lane->end())));
@@ -66,26 +76,20 @@ void Engine::sample_lanes() {
             }
         }
     }
-    sampler_.run(tasks_);
-    for (std::size_t i = 0; i < groups.size(); ++i) {
-        if (tasks_[i].keeps_candidates && tasks_[i].candidates.size() <= max_snapshot) {
-            groups[i].run->snapshots.push_back({groups[i].run->end(), groups[i].members.front()->sampling, std::move(tasks_[i].candidates)});
+    return groups;
+}
+
+SampleTask Engine::make_task(const Branch & branch, std::size_t row) {
+    SampleTask task;
+    task.logits = api_.llama_get_logits_ith(context_, static_cast<std::int32_t>(row));
+    ensure(task.logits != nullptr, "every lane has a row of logits");
+    task.params = branch.sampling.get();
+    if (branch.sampling->needs_history()) {
+        for (const Run * run : path_of(branch)) {
+            task.history.insert(task.history.end(), run->tokens.begin(), run->tokens.end());
         }
     }
-    for (std::size_t i = 0; i < groups.size(); ++i) {
-        Group & group = groups[i];
-        const std::int32_t position = group.run->end();
-        withhold(group.run, group.members, tasks_[i].draws);
-        if (!group.members.empty()) {
-            apply(group.run, group.members, tasks_[i].draws);
-        }
-        for (const Branch * branch : group.members) {
-            if (branch->state == BranchState::Ended) {
-                keep_value(group.run, position, group.value);
-            }
-        }
-    }
-    stats_.sample_s += seconds_since(start);
+    return task;
 }
 
 // Takes the branches whose step has ended out: they pause before what they have just drawn.

@@ -439,6 +439,29 @@ def test_a_sliding_window_model_reads_values_behind_its_window(tiny_swa_path: Pa
     assert found[0] == pytest.approx(found[1], abs=2e-2)
 
 
+@pytest.mark.model
+@pytest.mark.parametrize("name", ["smollm2-135m", "gemma3-270m"])
+def test_values_of_real_models_are_those_of_decoding_them_by_hand(real_model: Callable[[str], Path], name: str) -> None:
+    """Quantised kernels depend on the batch's shape: values agree within a small part of their spread."""
+    config = EngineConfig(threads=1, ctx_size=512, num_cells=1024, tunes_rows=False)
+    with Model(real_model(name), config) as model:
+        text = "Question: What is 12 + 30?\n\nAdd the tens: 10 + 30 = 40.\n\nAdd the rest: 40 + 2 = 42.\n\nAnswer: 42"
+        tokens = model.vocab.tokenise(text)
+        positions = list(range(2, len(tokens) + 1))
+        with Engine(model, config) as engine:
+            size, weight = engine.num_embd, a_head(engine.num_embd)
+            engine.set_head(weight, BIAS)
+            branch = open_branch(engine, tokens[:1])
+            for start in range(1, len(tokens), 7):
+                last = min(start + 7, len(tokens))
+                engine.append(branch, tokens[start:last], marks=range(start + 1, last + 1))
+                finish(engine)
+            values = engine.values(branch, positions)
+        with raw_context(model, config) as raw:
+            expected = ByHand(raw, weight, size).values(tokens, positions)
+    assert np.corrcoef(values, expected)[0, 1] > 0.99
+
+
 def test_reading_values_over_and_over_leaves_nothing_behind(tiny_engine: Engine) -> None:
     tiny_engine.set_head(a_head(tiny_engine.num_embd))
 
