@@ -8,6 +8,7 @@ over problems. Intervals of rates are Wilson's.
 from __future__ import annotations
 
 import math
+import re
 import tempfile
 import time
 from collections import Counter
@@ -27,6 +28,8 @@ from arts_lite.tasks import Problem, make_task
 from arts_lite.tasks.arithmetic import ArithmeticDifficulty, arithmetic_problems, check_arithmetic
 from arts_lite.tasks.countdown import CountdownDifficulty, check_countdown, countdown_problems
 from arts_lite.tree import Tree
+
+SUM = re.compile(r"(-?\d+)([-+*/])(-?\d+)=(-?\d+)(?:;.*)?")
 
 Difficulty = CountdownDifficulty | ArithmeticDifficulty
 SETTINGS: dict[str, Difficulty] = {
@@ -72,10 +75,22 @@ def texts(tree: Tree) -> Iterator[str]:
         yield "".join(tree.texts[step] for step in tree.path(int(node))[1:])
 
 
+def is_right_sum(line: str) -> bool | None:
+    """Whether a line of Countdown claims a true sum, whatever else is wrong with it; None: it is no step."""
+    match = SUM.fullmatch(line)
+    if match is None:
+        return None
+    a, op, b, value = int(match[1]), match[2], int(match[3]), int(match[4])
+    if op == "/":
+        return b != 0 and b * value == a
+    return value == {"+": a + b, "-": a - b, "*": a * b}[op]
+
+
 def measured(trees: list[Tree], num_traces: int, family: str) -> dict[str, Any]:
     """Figures of one difficulty."""
     correct = [sum(end.correct is True for end in tree.ends) for tree in trees]
     num_right = num_lines = 0
+    sums: Counter[bool | None] = Counter()
     styles: Counter[str] = Counter()
     look: Callable[[Problem, str], Any] = check_countdown if family == "countdown" else check_arithmetic
     for tree in trees:
@@ -88,12 +103,15 @@ def measured(trees: list[Tree], num_traces: int, family: str) -> dict[str, Any]:
             # A trace counts up to its first wrong line: what follows a wrong rest cannot be judged fairly.
             num_right += lines if check.first_wrong is None else check.first_wrong
             num_lines += lines if check.first_wrong is None else check.first_wrong + 1
-            if family == "arithmetic":
+            if family == "countdown":
+                sums.update(is_right_sum(line) for line in text.split("\n") if line.strip())
+            else:
                 styles[check.style or "none"] += 1
     row: dict[str, Any] = {
         f"pass@{k}": interval(pass_at(correct, num_traces, k)) for k in (1, 4, 16) if k <= num_traces
     }
     row["right steps"] = wilson(num_right, num_lines)
+    row["right sums"] = wilson(sums[True], sums.total()) if family == "countdown" else None
     num_styled = styles.total() - styles["none"]
     for style in ("left", "inner", "partial"):
         row[style] = wilson(styles[style], num_styled) if family == "arithmetic" else None

@@ -46,9 +46,9 @@ class ProposerConfig:
     """
 
     shape: Shape = dataclasses.field(default_factory=Shape)
-    num_samples: int = 330_000
-    num_rows: int = 14
-    row_length: int = 288
+    num_samples: int = 600_000
+    num_rows: int = 13
+    row_length: int = 320
     learning_rate: float = 2e-3
     warmup: float = 0.02
     weight_decay: float = 0.05

@@ -271,7 +271,8 @@ class VerifierTraining:
 
     def _backward(self, trees: list[EncodedTree]) -> tuple[float, dict[str, float]]:
         """Add up the gradients of a batch, part by part; each part counts by its share of the trees."""
-        total, shares = 0.0, {}
+        total = 0.0
+        shares: dict[str, float] = {}
         for part, rows in parts_of(trees, self.config.part_tokens):
             batch = TreeBatch.of([trees[number].tree for number in part], self.data.rewards).to(self.device)
             with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
@@ -300,7 +301,10 @@ class VerifierTraining:
         return torch.from_numpy(np.concatenate(values)).float().to(self.device)
 
     def _values(self, trees: list[EncodedTree]) -> list[NDArray[np.float64]]:
-        return values_of(self.model, trees, max_tokens=self.config.part_tokens, dtype=self._dtype)
+        values: list[NDArray[np.float64]] = values_of(
+            self.model, trees, max_tokens=self.config.part_tokens, dtype=self._dtype
+        )
+        return values
 
     def _evaluate(self, loss: float, parts: Mapping[str, float]) -> None:
         if not self._accelerator.is_main_process:
@@ -308,10 +312,12 @@ class VerifierTraining:
         found: dict[str, Any] = {}
         if self.data.dev:
             found = dev_metrics(self.data.dev, self.dev_values(), self.objective, self.data.rewards)
+            # nan, and so never, where no dev tree has traces enough: then the last weights stay
             if found["bon_accuracy"] > self.best:
                 self.best = found["bon_accuracy"]
                 learning = {name: weight.detach() for name, weight in self.model.learning().items()}
                 self.run.save_state(BEST, {"learning": learning, "step": self.step})
+        found = {name: value for name, value in found.items() if np.isfinite(value)}  # JSON knows no nan
         self.run.log(
             step=self.step,
             epoch=self.epoch,

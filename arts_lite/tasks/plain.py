@@ -19,7 +19,7 @@ from arts_lite.tasks.traces import plain_prompt
 
 NUM_NUMBERS, NUMBERS, TARGETS = (3, 5), (1, 50), (10, 200)
 """What Countdown's training covers, both ends included: the extremes of `train/mixture.py` (a test sees to it)."""
-NUM_OPERATORS, OPERANDS, LARGEST_VALUE = (1, 5), (1, 999), 999
+NUM_OPERATORS, OPERANDS, LARGEST_VALUE = (1, 6), (1, 999), 9999
 """What arithmetic's training covers; the largest value is that of any result on the way."""
 
 

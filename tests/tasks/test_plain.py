@@ -80,13 +80,13 @@ def test_an_uneven_division_is_refused_with_its_reason(question: str, why: str) 
         ("make 201 from 50, 4, 1", "a target outside 10 to 200"),
         ("make 9 from 1, 75", "2 numbers instead of 3 to 5, numbers outside 1 to 50, a target outside 10 to 200"),
         ("1+2+3+4+5+6", ""),
-        ("1+2+3+4+5+6+7", "6 operators instead of 1 to 5"),
+        ("1+2+3+4+5+6+7+8", "7 operators instead of 1 to 6"),
         ("999-998", ""),
         ("1000-998", "numbers outside 1 to 999"),
         ("-3+5", "numbers outside 1 to 999"),
         ("333*3", ""),
-        ("500*2-1", "results beyond 999"),
-        ("1-500*2", "results beyond 999"),
+        ("500*20-1", "results beyond 9999"),
+        ("1-500*20", "results beyond 9999"),
     ],
 )
 def test_what_exceeds_the_training_is_named(question: str, beyond: str) -> None:

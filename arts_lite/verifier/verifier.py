@@ -1,0 +1,199 @@
+"""A verifier at work: a second model with its own cache, which mirrors the proposer's tree in its own tokens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arts_lite.engine import Engine, EngineConfig
+from arts_lite.engine.config import DEFAULT_CONFIG
+from arts_lite.errors import VerifierError
+from arts_lite.types import BranchId, EventKind, SamplingParams, StepRules
+from arts_lite.verifier.format import VerifierFormat, read_verifier
+
+_SAMPLING = SamplingParams()  # a verifier draws nothing
+_RULES = StepRules(delimiters=())
+_SLOT_TOLERANCE = 0.05  # of the values' spread; the slot is rounded to the file's format
+
+
+class Verifier:
+    """Reads log-flows of prefixes.
+
+    Attributes:
+        engine: of the verifier's own model; closed by `close`.
+        format: what the file says of itself.
+    """
+
+    def __init__(self, engine: Engine, verifier: VerifierFormat) -> None:
+        """Take over an engine without branches. Raises VerifierError: the head does not fit its model."""
+        self.engine = engine
+        self.format = verifier
+        try:
+            engine.set_head(verifier.head.weight, verifier.head.bias)
+        except ValueError as error:
+            raise VerifierError(f"{engine.model.path}: {error}; export it again") from error
+
+    @classmethod
+    def from_gguf(cls, path: str | os.PathLike[str], config: EngineConfig = DEFAULT_CONFIG) -> Verifier:
+        """Load a verifier's file.
+
+        Raises:
+            VerifierError: it is no verifier, or a damaged one.
+            ModelLoadError, UnsupportedModelError: it is no usable model; see `Engine.from_gguf`.
+        """
+        engine = Engine.from_gguf(path, config)
+        try:
+            return cls(engine, read_verifier(engine.model.header))
+        except BaseException:
+            engine.shutdown()
+            raise
+
+    def tokenise(self, text: str) -> list[int]:
+        """Turn plain text into the verifier's tokens."""
+        return self.engine.model.vocab.tokenise(text, parse_special=False)
+
+    def tree(self, question: str, delimiters: Sequence[str] = ()) -> VerifierTree:
+        """Begin a mirror of one question's tree. Raises ValueError: the question gives no token."""
+        return VerifierTree(self, question, delimiters)
+
+    def log_flows(
+        self, question: str, traces: Sequence[Sequence[str]], delimiters: Sequence[str] = ()
+    ) -> list[NDArray[np.float64]]:
+        """Read traces of one question, in one batch: per trace float64[num_steps], the log-flow after each step.
+
+        Raises:
+            ValueError: the question or a step gives no token.
+        """
+        with self.tree(question, delimiters) as tree:
+            return tree.log_flows(traces)
+
+    def close(self) -> None:
+        """Shut the engine down. Idempotent."""
+        self.engine.shutdown()
+
+    def __enter__(self) -> Verifier:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(slots=True)
+class _Node:
+    """A prefix that has been, or is being, read."""
+
+    branch: BranchId
+    end: int  # tokens up to here
+    children: dict[str, _Node] = field(default_factory=dict)
+    value: float = float("nan")
+
+
+class VerifierTree:
+    """The mirror of one question's tree: every prefix is decoded once, however many traces share it."""
+
+    def __init__(self, verifier: Verifier, question: str, delimiters: Sequence[str] = ()) -> None:
+        self._verifier = verifier
+        self._engine = verifier.engine
+        self._rules = verifier.format.rules
+        self._delimiters = tuple(delimiters)
+        self._question = self._rules.question_tokens(question, verifier.tokenise)
+        self._branches: list[BranchId] = []
+        self._root: _Node | None = None
+
+    def log_flows(self, traces: Sequence[Sequence[str]]) -> list[NDArray[np.float64]]:
+        """Read traces, those steps only that no earlier call has read: per trace float64[num_steps].
+
+        A trace that is longer than the verifier's context is read as far as it fits; later steps repeat the last value
+        that could be read, for there is none of their own.
+        """
+        fresh: list[_Node] = []
+        for steps in traces:
+            fresh += self._grow(steps)
+        if fresh:
+            self._decode({node.branch for node in fresh})
+            for node in fresh:
+                node.value = float(self._engine.values(node.branch, [node.end])[0])
+        found = [self._read(steps) for steps in traces]
+        return [self._verifier.format.log_flow(values) for values in found]
+
+    def close(self) -> None:
+        """Let go of the cache. Idempotent."""
+        for branch in self._branches:
+            self._engine.close(branch)
+        self._branches.clear()
+        self._root = None
+
+    def __enter__(self) -> VerifierTree:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _grow(self, steps: Sequence[str]) -> list[_Node]:
+        """Add the nodes of a trace that are new, on a branch that shares what is not."""
+        node = self._root
+        known = 0
+        while node is not None and known < len(steps) and (child := node.children.get(steps[known])) is not None:
+            node, known = child, known + 1
+        room = self._engine.ctx_size - (len(self._question) if node is None else node.end)
+        tokens: list[int] = []
+        marks: list[int] = []
+        for step in steps[known:]:
+            own = self._rules.step_tokens(step, self._verifier.tokenise, self._delimiters)
+            if len(tokens) + len(own) > room:
+                break
+            tokens += own
+            marks.append(len(tokens))
+        if node is not None and not marks:
+            return []
+        fresh: list[_Node] = []
+        if node is None:
+            node = self._root = _Node(self._open(), len(self._question))
+            fresh.append(node)
+        branch = self._fork(node) if fresh == [] else node.branch
+        start = node.end
+        for mark, step in zip(marks, steps[known:], strict=False):
+            child = _Node(branch, start + mark)
+            node.children[step] = child
+            node = child
+            fresh.append(child)
+        self._engine.append(branch, tokens, marks=[one.end for one in fresh])
+        return fresh
+
+    def _open(self) -> BranchId:
+        branch = self._engine.open(
+            self._question, sampling=_SAMPLING, rules=_RULES, seed=0, stream=len(self._branches), max_tokens=1
+        )
+        self._branches.append(branch)
+        return branch
+
+    def _fork(self, node: _Node) -> BranchId:
+        branch = self._engine.fork(node.branch, node.end)
+        self._branches.append(branch)
+        return branch
+
+    def _decode(self, waiting: set[BranchId]) -> None:
+        while waiting:
+            for event in self._engine.advance():
+                if event.kind is EventKind.APPENDED and event.branch is not None:
+                    waiting.discard(event.branch)
+
+    def _read(self, steps: Sequence[str]) -> list[float]:
+        node, values = self._root, list[float]()
+        for step in steps:
+            child = None if node is None else node.children.get(step)
+            if child is None:  # beyond the context
+                values.append(values[-1] if values else (float("nan") if self._root is None else self._root.value))
+                continue
+            node = child
+            values.append(child.value)
+        return values
