@@ -12,11 +12,12 @@ from arts_lite.cli.commands import verbose_option
 from arts_lite.cli.texts import unescaped, valid_text
 from arts_lite.search import SCORERS, STRATEGIES
 from arts_lite.solver import Solver, SolverConfig
+from arts_lite.solver.judging import AGGREGATIONS
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p")
 _ENGINE = ("ctx_size", "gpu_layers", "threads", "kv_type", "reproducible")
 _SEARCH = (
-    *("strategy", "n", "fork_prob", "max_fork_depth", "scorer", "seed", "max_tokens"),
+    *("strategy", "n", "fork_prob", "max_fork_depth", "scorer", "aggregation", "seed", "max_tokens"),
     *("budget_tokens", "budget_seconds", "budget_nodes", "system", "prompt_template"),
 )
 _Decorator = Callable[[Any], Any]
@@ -65,13 +66,22 @@ model_options = _group(
     click.option("--prompt-template", metavar="FILE", help="File with {question}, used instead of the chat template."),
 )
 search_options = _group(
-    click.option("--strategy", type=click.Choice(sorted(STRATEGIES)), default="vote", show_default=True),
+    click.option(
+        "--strategy", type=click.Choice(sorted(STRATEGIES)), help="[default: vote; best-of-n with a verifier]"
+    ),
     traces_option,
     click.option(
         "--fork-prob", type=click.FloatRange(0, 1), help="sdf: chance of a fork after a step.  [default: 0.5]"
     ),
     click.option("--max-fork-depth", type=_from(0), help="sdf: forks above a leaf, at most.  [default: 1]"),
-    click.option("--scorer", type=click.Choice(sorted(SCORERS)), help="What makes a trace good.  [default: logprob]"),
+    click.option(
+        "--scorer",
+        type=click.Choice(sorted(SCORERS)),
+        help="What makes a trace good.  [default: the verifier, else logprob]",
+    ),
+    click.option(
+        "--aggregation", type=click.Choice(sorted(AGGREGATIONS)), help="Of a verifier's steps.  [default: its own]"
+    ),
     click.option("--seed", type=_from(0), default=0, show_default=True),
     click.option("--max-tokens", type=_from(1), help="Longest trace in generated tokens.  [default: 1024]"),
     click.option("--budget-tokens", type=_from(1), help="Generated tokens per question, all traces together."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ class Decision:
         branch: index of the trace that is shown for it, None where there is no trace at all.
         votes: how many traces gave the answer.
         candidates: all answers, the chosen one first, then by count and score.
-        by: what chose: "vote", "score" or "checker".
+        by: what chose: "vote", "weighted vote", "score" or "checker".
     """
 
     answer: str | None
@@ -51,6 +52,21 @@ def by_score(tree: SearchTree) -> Decision:
     groups = _groups(tree.leaves())
     winner = min(groups, key=lambda group: (_rank(best_scored(group)), best_scored(group).index), default=None)
     return _decision(tree, groups, winner, "score")
+
+
+def by_weight(tree: SearchTree) -> Decision:
+    """Choose the answer whose leaves weigh most together, each exp(score); of equally heavy ones the earliest opened.
+
+    With log-flows as scores, a leaf weighs its flow (weighted self-consistency: Wang et al., arXiv 2203.11171).
+    """
+    groups = _groups(tree.leaves())
+    best = max((branch.score for group in groups for branch in group if branch.score is not None), default=0.0)
+
+    def weight(group: list[Branch]) -> float:
+        return math.fsum(math.exp(branch.score - best) for branch in group if branch.score is not None)
+
+    winner = min(groups, key=lambda group: (-weight(group), group[0].index), default=None)
+    return _decision(tree, groups, winner, "weighted vote")
 
 
 def by_check(tree: SearchTree, accepts: Callable[[str], bool]) -> Decision:

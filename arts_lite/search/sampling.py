@@ -1,11 +1,11 @@
-"""Independent traces: best of n by a score, or a vote among n (self-consistency)."""
+"""Independent traces: best of n by a score, or a vote among n (self-consistency), plain or weighted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from arts_lite.search.actions import Action, Drop, Stop
-from arts_lite.search.ballot import Decision, by_score, by_vote, is_decided
+from arts_lite.search.ballot import Decision, by_score, by_vote, by_weight, is_decided
 from arts_lite.search.record import Branch, SearchTree
 from arts_lite.search.strategy import StrategySettings, openings
 from arts_lite.types import StopReason
@@ -29,6 +29,14 @@ class BestOfN:
     def decide(self, tree: SearchTree) -> Decision:
         """Take the best scored trace's answer."""
         return by_score(tree)
+
+
+class WeightedVote(BestOfN):
+    """Samples n traces; each votes for its answer with the weight exp(score): a verifier's flow."""
+
+    def decide(self, tree: SearchTree) -> Decision:
+        """Take the answer that weighs most."""
+        return by_weight(tree)
 
 
 class Vote:

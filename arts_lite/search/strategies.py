@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from arts_lite.search.sampling import BestOfN, Vote
+from arts_lite.search.sampling import BestOfN, Vote, WeightedVote
 from arts_lite.search.sdf import SparseDeepFork
 from arts_lite.search.strategy import Strategy, StrategySettings
 
 STRATEGIES: Mapping[str, Callable[[StrategySettings], Strategy]] = {
     "best-of-n": BestOfN,
     "vote": Vote,
+    "weighted-vote": WeightedVote,
     "sdf": SparseDeepFork,
 }
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from arts_lite.errors import ArtsError
-from arts_lite.search import Checked, SearchRequest, SearchResult, Strategy
+from arts_lite.search import Checked, Scorer, SearchRequest, SearchResult, Strategy
 from arts_lite.solver.config import SolverConfig
-from arts_lite.solver.protocols import Proposer
+from arts_lite.solver.judging import VerifierScorer
+from arts_lite.solver.protocols import Proposer, Verifier
 from arts_lite.solver.results import Solution, Solved, solution_of
 from arts_lite.tasks.plain import read_plain
 
@@ -42,9 +43,11 @@ class Asking:
         same: Callable[[str, str], bool],
         settings: Mapping[str, object],
         versions: Mapping[str, str],
+        verifier: Verifier | None = None,
     ) -> None:
         self._proposer = proposer
-        self._config = config
+        self._verifier = verifier
+        self._config = config = config if verifier is None else config.judged()
         self._extract = extract
         self._same = same
         self._sampling = proposer.default_sampling if config.sampling is None else config.sampling
@@ -54,6 +57,7 @@ class Asking:
         self._settings = {**resolved.to_dict(), **settings}
         self._versions = versions
         self._open: dict[int, str] = {}
+        self._judges: dict[int, VerifierScorer] = {}
         self._failed: list[Solved] = []
 
     def requests(self, questions: Iterable[str]) -> Iterator[SearchRequest]:
@@ -67,6 +71,7 @@ class Asking:
                     raise ValueError("the question is blank; ask something")
                 understood = self._understand(question)
                 tokens = self._proposer.encode_prompt(understood.prompt, understood.system)
+                scorer = self._scorer_of(number, understood.prompt)
             except (ArtsError, ValueError) as error:
                 self.fail(number, error)
                 continue
@@ -74,7 +79,7 @@ class Asking:
                 number,
                 tokens,
                 understood.strategy,
-                self._scorer,
+                scorer,
                 extract=understood.extract,
                 same=understood.same,
                 sampling=self._sampling,
@@ -84,11 +89,31 @@ class Asking:
                 budget=self._config.make_budget(),
             )
 
+    def close(self) -> None:
+        """Let go of what a verifier still holds of questions that were left."""
+        for judge in self._judges.values():
+            judge.close()
+        self._judges.clear()
+
+    def _scorer_of(self, number: int, asked: str) -> Scorer:
+        """Take the scorer that was asked for, else the verifier, which is told what the proposer is."""
+        if self._verifier is None or self._config.scorer is not None:
+            return self._scorer
+        tree = self._verifier.tree(asked, self._rules.delimiters)
+        judge = self._judges[number] = VerifierScorer(tree, self._config.aggregation or self._verifier.aggregation)
+        return judge
+
+    def _forget(self, number: int) -> str:
+        """Close a question's books; returns its text."""
+        if (judge := self._judges.pop(number, None)) is not None:
+            judge.close()
+        return self._open.pop(number)
+
     def _understand(self, question: str) -> Understood:
         """Read a question in the way that the proposer needs. Raises UnsupportedQuestionError: it cannot take it."""
         config = self._config
         if not self._proposer.tasks:
-            return Understood(question, config.system, self._extract, self._same, config.make_strategy())
+            return Understood(question, config.system, self._extract, self._same, self._strategy(config))
         plain = read_plain(question, self._proposer.tasks)
         if plain.beyond:
             warnings.warn(
@@ -98,21 +123,24 @@ class Asking:
             )
         if config.system:
             warnings.warn("this small model reads no system prompt; it is left out", UserWarning, stacklevel=2)
-        strategy = config.make_strategy()
+        strategy = self._strategy(config)
         if plain.checks:  # a vote must not end the search before a right answer has been found
-            patient = replace(config, early_stop=False).make_strategy()
+            patient = self._strategy(replace(config, early_stop=False))
             strategy = Checked(patient, plain.accepts, early_stop=config.early_stop)
         return Understood(plain.prompt, "", plain.task.extract, plain.same, strategy)
 
+    def _strategy(self, config: SolverConfig) -> Strategy:
+        return config.make_strategy(has_verifier=self._verifier is not None)
+
     def solved(self, result: SearchResult) -> Solved:
         """Make the last event of a question that has been searched."""
-        question = self._open.pop(result.question)
+        question = self._forget(result.question)
         solution = solution_of(question, result, settings=self._settings, versions=self._versions)
         return Solved(result.question, solution)
 
     def fail(self, number: int, error: ArtsError | ValueError) -> None:
         """Note that a question cannot be searched."""
-        question = self._open.pop(number)
+        question = self._forget(number)
         solution = Solution(question, settings=self._settings, versions=self._versions, error=error)
         self._failed.append(Solved(number, solution))
 

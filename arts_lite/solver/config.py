@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arts_lite.search import Budget, Scorer, Strategy, StrategySettings, make_scorer, make_strategy
+from arts_lite.solver.judging import AGGREGATIONS
 from arts_lite.types import SamplingParams, StepRules
 
 
@@ -15,14 +16,16 @@ class SolverConfig:
     """Settings of a search.
 
     Attributes:
-        strategy: "best-of-n", "vote" or "sdf".
+        strategy: "best-of-n", "vote", "weighted-vote" or "sdf"; None: "best-of-n" with a verifier, else "vote".
         n: main traces, >= 1.
         fork_prob: chance of a fork at an intermediate step boundary, in [0, 1] ("sdf").
         max_fork_depth: how many forks may lie above a leaf; 1: forks do not fork ("sdf").
         early_stop: stop once no other answer can win ("vote").
         scorer: what a trace is worth: "logprob", "logprob-sum", "length" (shorter is better) or an object with `score`.
-            It chooses the answer of "best-of-n", and of "sdf" if it is given; otherwise the leaves vote, and it only
-            chooses which trace is shown. None: "logprob".
+            It chooses the answer of "best-of-n" and "weighted-vote", and of "sdf" if it is given; otherwise the leaves
+            vote, and it only chooses which trace is shown. None: the verifier, or "logprob" without one.
+        aggregation: how a verifier's step values make one score: "last", "min", "mean" or "product"; None: what suits
+            the verifier.
         sampling, rules: how tokens are drawn and where steps end; None: the proposer's own.
         max_tokens: most tokens that one trace may generate, >= 1.
         budget_tokens, budget_seconds, budget_nodes: what one question may cost in all; None: no bound.
@@ -35,12 +38,13 @@ class SolverConfig:
         ValueError: a value is outside its range, or a name is unknown.
     """
 
-    strategy: str = "vote"
+    strategy: str | None = None
     n: int = 16
     fork_prob: float = 0.5
     max_fork_depth: int = 1
     early_stop: bool = True
     scorer: str | Scorer | None = None
+    aggregation: str | None = None
     sampling: SamplingParams | None = None
     rules: StepRules | None = None
     max_tokens: int = 1024
@@ -56,6 +60,8 @@ class SolverConfig:
         self.make_strategy()
         self.make_scorer()
         self.make_budget()
+        if self.aggregation is not None and self.aggregation not in AGGREGATIONS:
+            raise ValueError(f"aggregation is {self.aggregation!r}, but must be one of {', '.join(AGGREGATIONS)}")
         for name, low in (("max_tokens", 1), ("seed", 0), ("max_open", 1)):
             value = getattr(self, name)
             if value < low:
@@ -63,16 +69,16 @@ class SolverConfig:
         if self.seed >= 1 << 63:
             raise ValueError(f"seed is {self.seed}, but must be below 2**63")
 
-    def make_strategy(self) -> Strategy:
+    def make_strategy(self, *, has_verifier: bool = False) -> Strategy:
         """Make the strategy of one question."""
         settings = StrategySettings(
             n=self.n,
             fork_prob=self.fork_prob,
             max_fork_depth=self.max_fork_depth,
-            by_score=self.scorer is not None,
+            by_score=self.scorer is not None or has_verifier,
             early_stop=self.early_stop,
         )
-        return make_strategy(self.strategy, settings)
+        return make_strategy(self.strategy or default_strategy(has_verifier=has_verifier), settings)
 
     def make_scorer(self) -> Scorer:
         """Make the scorer, or take the one that was given."""
@@ -83,9 +89,20 @@ class SolverConfig:
         """Bundle the bounds."""
         return Budget(self.budget_tokens, self.budget_seconds, self.budget_nodes)
 
+    def judged(self) -> SolverConfig:
+        """Say what a verifier's presence decides."""
+        return (
+            self
+            if self.strategy is not None
+            else dataclasses.replace(self, strategy=default_strategy(has_verifier=True))
+        )
+
     def with_defaults(self, sampling: SamplingParams, rules: StepRules) -> SolverConfig:
         """Fill in what was left to the proposer."""
-        return dataclasses.replace(self, sampling=self.sampling or sampling, rules=self.rules or rules)
+        strategy = self.strategy or default_strategy(has_verifier=False)
+        return dataclasses.replace(
+            self, strategy=strategy, sampling=self.sampling or sampling, rules=self.rules or rules
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Plain data, for JSON."""
@@ -98,6 +115,11 @@ class SolverConfig:
         if isinstance(self.prompt_template, Path):
             values["prompt_template"] = str(self.prompt_template)
         return values
+
+
+def default_strategy(*, has_verifier: bool) -> str:
+    """Name the strategy that is used where none was asked for."""
+    return "best-of-n" if has_verifier else "vote"
 
 
 def _plain(params: SamplingParams | StepRules) -> dict[str, object]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from arts_lite.search import Engine
 from arts_lite.types import SamplingParams, StepRules
@@ -41,6 +44,40 @@ class Described(Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
+        ...
+
+
+class JudgedTree(Protocol):
+    """A verifier's mirror of one question's tree."""
+
+    def log_flows(self, traces: Sequence[Sequence[str]]) -> Sequence[NDArray[np.float64]]:
+        """Read traces, given by their steps' texts: per trace float64[num_steps], the log-flow after each step."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the cache. Idempotent."""
+        ...
+
+
+class Verifier(Protocol):
+    """Judges prefixes. Implemented by `arts_lite.verifier.Verifier`."""
+
+    @property
+    def info(self) -> Described:
+        """What the model is."""
+        ...
+
+    @property
+    def aggregation(self) -> str:
+        """How a trace's steps make one score, unless the user says otherwise: last, min, mean or product."""
+        ...
+
+    def tree(self, question: str, delimiters: Sequence[str] = ()) -> JudgedTree:
+        """Begin a mirror of one question's tree. Raises ValueError: the question gives no token."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the model. Idempotent."""
         ...
 
 

@@ -5,24 +5,26 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from functools import cache
 from importlib import metadata
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from arts_lite.errors import VerifierError
 from arts_lite.search import SearchLoop
 from arts_lite.search.events import QuestionFailed, QuestionFinished
 from arts_lite.solver.asking import Asking
 from arts_lite.solver.asynchronous import items_of
 from arts_lite.solver.call import Call, Turn
 from arts_lite.solver.config import SolverConfig
-from arts_lite.solver.protocols import Proposer
+from arts_lite.solver.protocols import Proposer, Verifier
 from arts_lite.solver.results import Solution, Solved, SolverEvent
 from arts_lite.tasks.answers import extract_answer, same_answer
 from arts_lite.types import StopReason
+
+if TYPE_CHECKING:
+    from arts_lite.engine import EngineConfig
 
 DEFAULT_CONFIG = SolverConfig()
 _TEMPLATE = "prompt_template is read by Solver.from_gguf only; set it there, or give it to the proposer"
@@ -37,30 +39,29 @@ class Solver:
 
     Args:
         proposer: asked for prompts and traces; closed by `close`.
-        verifier: none can be read by this version.
+        verifier: judges the traces; closed by `close`. None: they vote, or a scorer judges.
         config: how questions are searched, unless a call says otherwise.
         extract: finds the answer in a trace's text; None: no answer. A proposer that was made for certain tasks
             (`Proposer.tasks`) is asked in their plain forms, and their own `extract` and `same` are used.
         same: tells whether two answers are equal; an equivalence.
 
     Raises:
-        VerifierError: a verifier was given.
         ValueError: the configuration names a prompt template, which is the proposer's to know.
     """
 
     def __init__(
         self,
         proposer: Proposer,
-        verifier: None = None,
+        verifier: Verifier | None = None,
         config: SolverConfig = DEFAULT_CONFIG,
         *,
         extract: Callable[[str], str | None] = extract_answer,
         same: Callable[[str, str], bool] = same_answer,
     ) -> None:
-        _refuse_verifier(verifier)
         if config.prompt_template is not None:
             raise ValueError(_TEMPLATE)
         self.proposer = proposer
+        self.verifier = verifier
         self.config = config
         self._extract = extract
         self._same = same
@@ -82,25 +83,29 @@ class Solver:
 
         Args:
             proposer: a GGUF file or ``hf:OWNER/REPO[:FILE]``; None: the embedded one, for Countdown and arithmetic.
-            verifier, config, extract, same: see `Solver`.
+            verifier: a GGUF file of `arts-lite train verifier`.
+            config, extract, same: see `Solver`.
 
-        Raises what `Proposer.from_gguf`, `EngineConfig` and `Solver` raise.
+        Raises what `Proposer.from_gguf`, `Verifier.from_gguf`, `EngineConfig` and `Solver` raise.
         """
-        _refuse_verifier(verifier)
         # Here and not above: the rooms below bind a native library, which a solver over another proposer does not need.
         from arts_lite.engine import EngineConfig
         from arts_lite.proposer import Proposer as GGUFProposer
         from arts_lite.proposer import embedded_proposer
+        from arts_lite.verifier.verifier import Verifier as GGUFVerifier
 
         engine_config = EngineConfig(**{"num_traces": config.n, **engine_options})
-        model = GGUFProposer.from_gguf(
-            proposer or embedded_proposer(), prompt_template=config.prompt_template, config=engine_config
-        )
-        try:
-            solver = cls(model, None, replace(config, prompt_template=None), extract=extract, same=same)
-        except BaseException:
-            model.close()
-            raise
+        with ExitStack() as undone:
+            model = GGUFProposer.from_gguf(
+                proposer or embedded_proposer(), prompt_template=config.prompt_template, config=engine_config
+            )
+            undone.callback(model.close)
+            judge = None
+            if verifier is not None:
+                judge = GGUFVerifier.from_gguf(verifier, _of_verifier(engine_config))
+                undone.callback(judge.close)
+            solver = cls(model, judge, replace(config, prompt_template=None), extract=extract, same=same)
+            undone.pop_all()
         solver._engine_options = {name: str(value) for name, value in engine_options.items()}
         return solver
 
@@ -157,6 +162,8 @@ class Solver:
         """Cancel what is at work, refuse further calls and close the proposer. Idempotent."""
         self._turn.close()
         self.proposer.close()
+        if self.verifier is not None:
+            self.verifier.close()
 
     def __enter__(self) -> Solver:
         return self
@@ -187,10 +194,11 @@ class Solver:
             config,
             extract=self._extract,
             same=self._same,
-            settings={"proposer": _summary(self.proposer), "engine": self._engine_options},
+            settings=self._settings(),
             versions=_versions(),
+            verifier=self.verifier,
         )
-        with closing(loop.run(asking.requests(questions))) as events:
+        with closing(asking), closing(loop.run(asking.requests(questions))) as events:
             for event in events:
                 if isinstance(event, QuestionFailed):
                     asking.fail(event.question, event.error)
@@ -200,6 +208,11 @@ class Solver:
                     yield event
                 yield from asking.take_failed(raises=raises)
         yield from asking.take_failed(raises=raises)
+
+    def _settings(self) -> dict[str, object]:
+        """What the solutions tell of the models."""
+        told: dict[str, object] = {"proposer": _summary(self.proposer), "engine": self._engine_options}
+        return told if self.verifier is None else {**told, "verifier": _summary(self.verifier)}
 
     def _in_order(self, events: Call[SolverEvent]) -> Iterator[Solution]:
         waiting: dict[int, Solution] = {}
@@ -215,15 +228,12 @@ class Solver:
             yield waiting[question]
 
 
-def _refuse_verifier(verifier: object) -> None:
-    if verifier is not None:
-        raise VerifierError(
-            f"verifier is {verifier!r}, but this version reads no verifier; leave it out: the traces vote, or choose "
-            "by a scorer (strategy 'best-of-n')"
-        )
+def _of_verifier(config: EngineConfig) -> EngineConfig:
+    """What a verifier's engine shares with the proposer's: where it computes, and how large a tree is."""
+    return replace(config, ctx_size=None, num_cells=None, lora=())
 
 
-def _summary(proposer: Proposer) -> dict[str, object]:
+def _summary(proposer: Proposer | Verifier) -> dict[str, object]:
     """What the model is, without its long texts."""
     return {name: value for name, value in proposer.info.to_dict().items() if name not in ("chat_template", "arts")}
 

@@ -14,13 +14,15 @@ def tree_of_search(
 ) -> Tree:
     """Build the tree of all branches, unfinished ones included; identical steps at one node become one node."""
     record = result.tree
+    kept_apart = ("proposer", "verifier", "sampling", "rules")
     origin = Origin(
         question,
         num_prompt_tokens=record.num_prompt_tokens,
         model={"name": "", "sha256": None, **settings["proposer"]},
+        verifier=None if settings.get("verifier") is None else {"name": "", "sha256": None, **settings["verifier"]},
         sampling=settings["sampling"],
         rules=settings["rules"],
-        settings={name: value for name, value in settings.items() if name not in ("proposer", "sampling", "rules")},
+        settings={name: value for name, value in settings.items() if name not in kept_apart},
         seed=record.seed,
         stopped_by=result.stopped_by.value,
         answer=result.decision.answer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from arts_lite.engine import Engine, EngineConfig
+from arts_lite.engine import Engine, EngineConfig, ModelDescription, describe
 from arts_lite.engine.config import DEFAULT_CONFIG
 from arts_lite.errors import VerifierError
 from arts_lite.types import BranchId, EventKind, SamplingParams, StepRules
@@ -18,7 +19,6 @@ from arts_lite.verifier.format import VerifierFormat, read_verifier
 
 _SAMPLING = SamplingParams()  # a verifier draws nothing
 _RULES = StepRules(delimiters=())
-_SLOT_TOLERANCE = 0.05  # of the values' spread; the slot is rounded to the file's format
 
 
 class Verifier:
@@ -52,6 +52,16 @@ class Verifier:
         except BaseException:
             engine.shutdown()
             raise
+
+    @property
+    def aggregation(self) -> str:
+        """What suits the objective: the weakest step for a process reward model (the paper's choice), else the last."""
+        return "min" if self.format.objective == "prm" else "last"
+
+    @functools.cached_property
+    def info(self) -> ModelDescription:
+        """What the model file is."""
+        return describe(self.engine.model.path, self.engine.config)
 
     def tokenise(self, text: str) -> list[int]:
         """Turn plain text into the verifier's tokens."""

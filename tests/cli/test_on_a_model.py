@@ -91,7 +91,7 @@ def test_strange_questions_are_answered(solve: Arts, question: bytes) -> None:
         (["--ctx-size", "9999999999", "q"], b"", 2, b"ctx_size"),
         (["--kv-type", "q9", "q"], b"", 2, b"kv_type"),
         (["--prompt-template", "/nowhere/t.txt", "q"], b"", 2, b"/nowhere/t.txt"),
-        (["--verifier", "v.gguf", "q"], b"", 3, b"verifier"),
+        (["--verifier", "v.gguf", "q"], b"", 3, b"v.gguf does not exist"),
     ],
     ids=range(7),
 )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from arts_lite.search import BranchState, Budget
 from arts_lite.types import StopReason
 
-ALL = ("best-of-n", "vote", "sdf")
+ALL = ("best-of-n", "vote", "weighted-vote", "sdf")
 
 
 @pytest.mark.parametrize("strategy", ALL)

@@ -25,7 +25,7 @@ from arts_lite.search.events import (
 from arts_lite.types import StopReason
 
 STEPS = {"one\n\ntwo\n\n=3": 1.0}
-ALL = ("best-of-n", "vote", "sdf")
+ALL = ("best-of-n", "vote", "weighted-vote", "sdf")
 
 
 def test_the_batch_stays_full_across_questions() -> None:

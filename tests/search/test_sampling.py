@@ -54,14 +54,14 @@ def test_best_of_n_by_log_prob_takes_the_likeliest_trace() -> None:
     assert result.decision.candidates[0].score == pytest.approx(-0.7985, abs=1e-4)  # log 0.45
 
 
-@pytest.mark.parametrize("strategy", ["best-of-n", "vote", "sdf"])
+@pytest.mark.parametrize("strategy", ["best-of-n", "vote", "weighted-vote", "sdf"])
 def test_a_trace_that_stays_without_answer_does_not_count(strategy: str) -> None:
     result = search(FakeEngine(scripted({"no idea": 0.8, "=5": 0.2})), strategy, n=30)
     assert result.decision.answer == "5"
     assert result.decision.votes < 30
 
 
-@pytest.mark.parametrize("strategy", ["best-of-n", "vote", "sdf"])
+@pytest.mark.parametrize("strategy", ["best-of-n", "vote", "weighted-vote", "sdf"])
 def test_no_answer_at_all_is_a_result(strategy: str) -> None:
     result = search(FakeEngine(scripted({"no idea": 1.0})), strategy, n=3)
     assert (result.decision.answer, result.decision.branch, result.decision.votes) == (None, 0, 0)
@@ -123,5 +123,5 @@ def test_wrong_settings_are_refused(settings: dict[str, float], message: str) ->
 
 
 def test_an_unknown_strategy_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(ValueError, match="strategy is 'magic', but must be one of best-of-n, vote, sdf"):
+    with pytest.raises(ValueError, match="strategy is 'magic', but must be one of best-of-n, vote, weighted-vote, sdf"):
         make_strategy("magic")

@@ -13,7 +13,7 @@ from arts_lite.types import SamplingParams, StepRules
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"strategy": "luck"}, "strategy is 'luck', but must be one of best-of-n, vote, sdf"),
+        ({"strategy": "luck"}, "strategy is 'luck', but must be one of best-of-n, vote, weighted-vote, sdf"),
         ({"scorer": "luck"}, "scorer is 'luck', but must be one of logprob, logprob-sum, length"),
         ({"n": 0}, "n is 0"),
         ({"fork_prob": -0.1}, "fork_prob is -0.1"),

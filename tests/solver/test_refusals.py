@@ -7,7 +7,7 @@ from fakes.engine import FakeEngine
 from fakes.models import rambling, scripted
 from fakes.proposer import FakeProposer
 
-from arts_lite.errors import ContextOverflowError, VerifierError
+from arts_lite.errors import ContextOverflowError
 from arts_lite.solver import Solver, SolverConfig
 
 
@@ -68,13 +68,6 @@ def test_questions_that_all_fail_lose_nothing() -> None:
     with solver() as one:
         assert [type(solution.error) for solution in one.solve_many(["", " "])] == [ValueError, ValueError]
         assert list(one.solve_many([])) == []
-
-
-def test_a_verifier_is_refused_with_the_remedy() -> None:
-    with pytest.raises(VerifierError, match="this version reads no verifier; leave it out"):
-        Solver(FakeProposer(), "verifier.gguf")  # type: ignore[arg-type]
-    with pytest.raises(VerifierError, match=r"verifier is 'v\.gguf'"):
-        Solver.from_gguf("p.gguf", "v.gguf")
 
 
 def test_a_prompt_template_belongs_to_the_proposer() -> None:
