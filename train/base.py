@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ class TuningConfig:
     Attributes:
         tuning: "full", "lora" (adapters on all linear layers but the output's, by peft) or "head" (the head alone).
         lora_rank, lora_alpha, lora_dropout: of the adapters (arXiv 2106.09685).
-        checkpointing: compute activations again in the backward pass instead of keeping them.
+        checkpointing: compute activations again in the backward pass instead of keeping them; not of tiny models.
 
     Raises:
         ValueError: a value is outside its range.
@@ -45,10 +46,10 @@ class TuningConfig:
     def __post_init__(self) -> None:
         if self.tuning not in TUNINGS:
             raise ValueError(f"tuning is {self.tuning!r}, but must be one of {', '.join(TUNINGS)}")
-        if self.lora_rank < 1 or self.lora_alpha <= 0 or not 0 <= self.lora_dropout < 1:
+        if self.lora_rank < 1 or not 0 < self.lora_alpha < math.inf or not 0 <= self.lora_dropout < 1:
             raise ValueError(
-                f"lora_rank {self.lora_rank} must be >= 1, lora_alpha {self.lora_alpha} > 0 and lora_dropout "
-                f"{self.lora_dropout} in [0, 1)"
+                f"lora_rank {self.lora_rank} must be >= 1, lora_alpha {self.lora_alpha} > 0 and finite, and "
+                f"lora_dropout {self.lora_dropout} in [0, 1)"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def load_base(
     Args:
         name: "tiny" (the embedded architecture from scratch), "embedded" (the embedded proposer's weights), a GGUF
             file, or a Hugging Face folder or hub name. A GGUF of ours is loaded without transformers.
-        rules: of the input; None: the base's own.
+        rules: of the input; None: the base's own, with a BOS if its tokenizer puts one in front of a text.
         seed: of new weights.
         dtype: of a foreign body's frozen weights; what learns is float32.
 
@@ -107,7 +108,7 @@ def load_base(
         return _tiny_base(name, tiny, tuning, rules or TINY_RULES)
     from arts_lite.train.hf_base import load_hf_base  # transformers and peft, which the tiny models do without
 
-    return load_hf_base(name, tuning, rules=rules or CHAT_RULES, dtype=dtype)
+    return load_hf_base(name, tuning, rules=rules, dtype=dtype)
 
 
 def _tiny(name: str) -> Transformer | None:
@@ -136,6 +137,8 @@ def _tiny(name: str) -> Transformer | None:
 def _tiny_base(name: str, model: Transformer, tuning: TuningConfig, rules: InputRules) -> Base:
     if tuning.tuning == "lora":
         raise TrainingError(f"base {name!r} is so small that adapters make no sense; choose tuning full or head")
+    if tuning.checkpointing:
+        raise TrainingError(f"base {name!r} is so small that checkpointing saves nothing; leave it out")
     model.requires_grad_(tuning.tuning == "full")
 
     def compute(tokens: Tensor, visible: Tensor | None, positions: Tensor) -> Tensor:

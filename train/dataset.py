@@ -101,6 +101,15 @@ class TreeDataset:
         told = _told(self.left_out)
         return f"{text}; left out: {told}" if told else text
 
+    def digest(self) -> str:
+        """Name the trees to learn from and their order: other texts, draws or verdicts give another name."""
+        told = blake2b(digest_size=16)
+        for tree in self.train:
+            told.update("\0".join((tree.key, *tree.texts)).encode("utf-8", "replace"))
+            for array in (tree.parent, tree.draws, tree.num_ended, tree.ended_correct):
+                told.update(array.tobytes())
+        return told.hexdigest()
+
     def to_dict(self) -> dict[str, Any]:
         """Counts, for a run's log and a verifier's file."""
         return {

@@ -37,16 +37,14 @@ class EncodedTree:
         return sum(len(self.tokens[node]) for row in self.rows for node in row)
 
 
-def encode_tree(
-    tree: TrainingTree, rules: InputRules, tokenise: Tokenise, *, row_tokens: int, delimiters: Sequence[str] = ()
-) -> EncodedTree:
+def encode_tree(tree: TrainingTree, rules: InputRules, tokenise: Tokenise, *, row_tokens: int) -> EncodedTree:
     """Tokenise a tree and lay its paths out in rows.
 
     Args:
         row_tokens: paths are added to a row while it has at most so many tokens; a path longer than that has one alone.
     """
     texts = [rules.question_tokens(tree.question, tokenise)]
-    texts += [rules.step_tokens(text, tokenise, delimiters) for text in tree.texts[1:]]
+    texts += [rules.step_tokens(text, tokenise, tree.delimiters) for text in tree.texts[1:]]
     tokens = tuple(np.array(one, np.int64) for one in texts)
     return EncodedTree(tree, tokens, tuple(_rows(tree, [len(one) for one in tokens], row_tokens)))
 

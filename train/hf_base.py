@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ import torch
 from torch import Tensor
 
 from arts_lite.errors import TrainingError
-from arts_lite.train.base import Base, TuningConfig
+from arts_lite.train.base import CHAT_RULES, Base, TuningConfig
 from arts_lite.verifier.text import InputRules
 
 
-def load_hf_base(name: str, tuning: TuningConfig, *, rules: InputRules, dtype: torch.dtype) -> Base:
+def load_hf_base(name: str, tuning: TuningConfig, *, rules: InputRules | None, dtype: torch.dtype) -> Base:
     """Load a causal language model's body. Raises TrainingError: it, or a package that is needed, cannot be loaded."""
     try:
         import transformers
@@ -61,7 +62,7 @@ def load_hf_base(name: str, tuning: TuningConfig, *, rules: InputRules, dtype: t
         body,
         int(whole.config.hidden_size),
         int(whole.config.max_position_embeddings),
-        rules,
+        rules or dataclasses.replace(CHAT_RULES, bos=_bos(tokenizer)),
         tokenise,
         compute,
         is_tiny=False,
@@ -74,6 +75,12 @@ def merged_state(base: Base) -> dict[str, Tensor]:
     if hasattr(body, "merge_and_unload"):
         body = body.merge_and_unload()
     return {f"model.{name}": weight for name, weight in body.state_dict().items()}
+
+
+def _bos(tokenizer: Any) -> int | None:
+    """The token that the tokenizer itself puts in front: without it, some models understand nothing."""
+    bos: int | None = tokenizer.bos_token_id
+    return bos if bos is not None and tokenizer("a")["input_ids"][:1] == [bos] else None
 
 
 def _source(name: str) -> tuple[str, dict[str, Any]]:

@@ -48,10 +48,14 @@ class RunDirectory:
                 "another folder"
             )
 
-    def load(self, device: torch.device) -> dict[str, Any] | None:
-        """Read the newest checkpoint; None: there is none. Raises TrainingError: it is damaged."""
+    def load(self, device: torch.device, *, is_writer: bool = True) -> dict[str, Any] | None:
+        """Read the newest checkpoint; None: there is none. Raises TrainingError: it is damaged.
+
+        Args:
+            is_writer: whether this process drops metrics of later steps; of several, one does.
+        """
         state = self.load_state(_CHECKPOINT, device)
-        if state is not None:
+        if state is not None and is_writer:
             self.forget_metrics_after(int(state["step"]))
         return state
 
@@ -89,8 +93,15 @@ class RunDirectory:
             ) from error
 
     def log(self, **values: Any) -> None:
-        """Append one line of metrics."""
-        append_line(self.path / _METRICS, values)
+        """Append one line of metrics. Raises TrainingError: the disk takes no more."""
+        path = self.path / _METRICS
+        try:
+            append_line(path, values)
+        except OSError as error:
+            raise TrainingError(
+                f"{path} could not be written ({error}); the last checkpoint is whole. Make room and run the same "
+                "command again"
+            ) from error
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """Read the metrics; a last line that was cut off is left out."""

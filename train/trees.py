@@ -43,6 +43,7 @@ class TrainingTree:
         pair_weight: float64[num_pairs], 2 / number of siblings: k of them hold k - 1 independent comparisons.
         trace_node: int32[num_traces], where each trace ended, in the file's order.
         trace_is_main, trace_correct: bool[num_traces].
+        delimiters: that ended the proposer's steps, see `InputRules.step_tokens`.
     """
 
     key: str
@@ -68,6 +69,7 @@ class TrainingTree:
     trace_node: NDArray[np.int32]
     trace_is_main: NDArray[np.bool_]
     trace_correct: NDArray[np.bool_]
+    delimiters: tuple[str, ...] = ()
 
     @property
     def num_nodes(self) -> int:
@@ -100,12 +102,12 @@ class ContextLimit:
 
     Attributes:
         max_tokens: of a question and the steps of a trace.
-        question_tokens, step_tokens: count a text's tokens, template and separator included.
+        question_tokens, step_tokens: count a text's tokens, as `InputRules` makes them; a step's with its delimiters.
     """
 
     max_tokens: int
     question_tokens: Callable[[str], int]
-    step_tokens: Callable[[str], int]
+    step_tokens: Callable[[str, tuple[str, ...]], int]
 
 
 def usable_traces(
@@ -166,7 +168,13 @@ def training_tree(tree: Tree, traces: Sequence[int], rewards: Rewards | None = N
         trace_node,
         tree.trace_parent[list(traces)] < 0,
         correct,
+        delimiters_of(tree),
     )
+
+
+def delimiters_of(tree: Tree) -> tuple[str, ...]:
+    """Texts that ended the proposer's steps; none where the file does not tell."""
+    return tuple(map(str, tree.origin.rules.get("delimiters") or ()))
 
 
 def problem_key(tree: Tree) -> str:
@@ -285,7 +293,8 @@ def _fitting(tree: Tree, limit: ContextLimit | None) -> NDArray[np.bool_]:
     if limit is None:
         return np.ones(tree.num_nodes, np.bool_)
     length = np.zeros(tree.num_nodes, np.int64)
+    delimiters = delimiters_of(tree)
     length[ROOT] = limit.question_tokens(tree.origin.question)
     for node in range(1, tree.num_nodes):
-        length[node] = length[tree.parent[node]] + limit.step_tokens(tree.texts[node])
+        length[node] = length[tree.parent[node]] + limit.step_tokens(tree.texts[node], delimiters)
     return length <= limit.max_tokens

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,89 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from arts_lite.errors import TrainingError
-from arts_lite.train.base import Base, TuningConfig, load_base
 from arts_lite.train.batches import TreeBatch, batch_plan
-from arts_lite.train.dataset import DataConfig, TreeDataset, read_dataset
+from arts_lite.train.dataset import TreeDataset, read_dataset
 from arts_lite.train.encoding import EncodedTree, encode_tree
 from arts_lite.train.metrics import dev_metrics
 from arts_lite.train.objectives import Objective, make_objective
 from arts_lite.train.rundir import RunDirectory
-from arts_lite.train.schedule import warmup_then_linear
-from arts_lite.train.trees import ContextLimit
+from arts_lite.train.trees import ContextLimit, TrainingTree
 from arts_lite.train.values import ValueModel, parts_of, values_of
-from arts_lite.verifier.text import InputRules
+from arts_lite.train.verifier_config import VerifierConfig, base_of, make_optimizer, set_rates
 
 BEST = "best.pt"
-
-
-@dataclass(frozen=True, slots=True)
-class VerifierConfig:
-    """One training run.
-
-    Attributes:
-        base: see `load_base`.
-        objective, options: see `make_objective`.
-        tuning: what learns.
-        data: what is made of the tree files.
-        epochs: passes over the training trees, > 0; a part of one is possible.
-        batch_tokens: of a batch of trees, rows' shared prefixes counted as often as they are encoded.
-        part_tokens: of what is computed at once; a batch is cut into parts whose gradients add up.
-        row_tokens: see `train.encoding`.
-        learning_rate, head_learning_rate: AdamW's at their peaks, of the body and of the head.
-        warmup: share of the run until they are reached; then they fall to 0.
-        weight_decay, max_norm: of matrices; gradients are scaled down to the norm.
-        ema_decay: of the averaged copy that makes the targets, with target "ema".
-        evals: dev measurements over the run, >= 1.
-        save_every: in steps.
-        question_template, step_separator: of the input; None: the base's own.
-        precision: "fp32" or "bf16" (of activations).
-        seed: of new weights, order and dropout.
-
-    Raises:
-        ValueError: a value is outside its range.
-    """
-
-    base: str
-    objective: str = "flow"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    tuning: TuningConfig = field(default_factory=TuningConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    epochs: float = 2.0
-    batch_tokens: int = 16_384
-    part_tokens: int = 16_384
-    row_tokens: int = 256
-    learning_rate: float = 5e-4
-    head_learning_rate: float = 2e-3
-    warmup: float = 0.05
-    weight_decay: float = 0.01
-    max_norm: float = 1.0
-    ema_decay: float = 0.99
-    evals: int = 10
-    save_every: int = 100
-    question_template: str | None = None
-    step_separator: str | None = None
-    precision: str = "fp32"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        make_objective(self.objective, self.options)
-        for name in ("batch_tokens", "part_tokens", "evals", "save_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be >= 1")
-        for name in ("epochs", "learning_rate", "head_learning_rate", "max_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be > 0")
-        for name in ("warmup", "ema_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be in [0, 1)")
-        if self.row_tokens < 0 or self.seed < 0:
-            raise ValueError(f"row_tokens {self.row_tokens} and seed {self.seed} must be >= 0")
-        if self.precision not in ("fp32", "bf16"):
-            raise ValueError(f"precision is {self.precision!r}, but must be fp32 or bf16")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for the run's folder."""
-        return {"kind": "verifier", **dataclasses.asdict(self)}
 
 
 class VerifierTraining:
@@ -131,19 +57,22 @@ class VerifierTraining:
         self._accelerator = accelerator or Accelerator()
         self.device = self._accelerator.device
         self._dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-        self.base = _base_of(config, self._dtype)
+        self.base = base_of(config, self._dtype)
         self.data = self._read(trees)
         self.objective: Objective = make_objective(config.objective, config.options)
-        told = {**config.to_dict(), "trees": self.data.to_dict(), "num_processes": self._accelerator.num_processes}
-        self.run = RunDirectory(folder, told)
         self.model = ValueModel(self.base, self.objective.initial_bias(self.data)).to(self.device)
-        self._optimizer = self._make_optimizer()
+        self._optimizer = make_optimizer(self.model, config)
         self._wrapped, self._optimizer = self._accelerator.prepare(self.model, self._optimizer)
-        self._average = copy.deepcopy(self.model.learning()) if self.objective.needs_average else None
+        self._average = self._learnt(copied=True) if self.objective.needs_average else None
         self.step, self.epoch, self.place, self.seconds, self.best = 0, 0, 0, 0.0, -1.0
         self._planned: tuple[int, list[list[int]]] = (-1, [])
         self.is_stopped = False
-        if (state := self.run.load(self.device)) is not None:
+        told = {**config.to_dict(), "trees": self.data.to_dict(), "num_processes": self._accelerator.num_processes}
+        told["trees_digest"] = self.data.digest()
+        with self._accelerator.main_process_first():  # it alone makes the folder and puts it in order
+            self.run = RunDirectory(folder, told)
+            state = self.run.load(self.device, is_writer=self._accelerator.is_main_process)
+        if state is not None:
             self._restore(state)
 
     @cached_property
@@ -160,7 +89,7 @@ class VerifierTraining:
         """Go on to the end; False: it was stopped before. Raises TrainingError: a file cannot be written."""
         every = max(1, self.num_steps // self.config.evals)
         while self.step < self.num_steps:
-            if self.is_stopped:
+            if self._shall_stop():
                 self.save()
                 return False
             start = time.monotonic()
@@ -174,11 +103,14 @@ class VerifierTraining:
         return True
 
     def save(self) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint. Raises TrainingError: it cannot be written, or the weights are not finite."""
         if not self._accelerator.is_main_process:
             return
+        learnt = self._learnt()
+        if not all(bool(torch.isfinite(weight).all()) for weight in learnt.values()):
+            raise self._diverged("a weight is not finite")
         state = {
-            "learning": {name: weight.detach() for name, weight in self.model.learning().items()},
+            "learning": learnt,
             "optimizer": self._optimizer.state_dict(),
             **{name: getattr(self, name) for name in _COUNTERS},
         }
@@ -200,9 +132,12 @@ class VerifierTraining:
         limit = ContextLimit(
             self.base.max_tokens,
             lambda text: len(rules.question_tokens(text, tokenise)),
-            lambda text: len(rules.step_tokens(text, tokenise)),
+            lambda text, delimiters: len(rules.step_tokens(text, tokenise, delimiters)),
         )
-        return read_dataset([str(one) for one in trees], self.config.data, limit=limit)
+        try:
+            return read_dataset([str(one) for one in trees], self.config.data, limit=limit)
+        except ValueError as error:  # a text without a token
+            raise TrainingError(f"the trees cannot be read with these rules of the input: {error}") from error
 
     @cached_property
     def _encoded(self) -> list[EncodedTree]:
@@ -212,7 +147,7 @@ class VerifierTraining:
     def _encoded_dev(self) -> list[EncodedTree]:
         return [self._encode(tree) for tree in self.data.dev]
 
-    def _encode(self, tree: Any) -> EncodedTree:
+    def _encode(self, tree: TrainingTree) -> EncodedTree:
         return encode_tree(tree, self.base.rules, self.base.tokenise, row_tokens=self.config.row_tokens)
 
     def _plan(self, epoch: int) -> list[list[int]]:
@@ -227,26 +162,6 @@ class VerifierTraining:
             )
         return batches[self._accelerator.process_index : whole : num]
 
-    def _make_optimizer(self) -> torch.optim.Optimizer:
-        config = self.config
-        body = [weight for name, weight in self.model.learning().items() if not name.startswith("head.")]
-        groups: list[dict[str, Any]] = [
-            {"params": list(self.model.head.parameters()), "lr": config.head_learning_rate, "weight_decay": 0.0},
-            {
-                "params": [weight for weight in body if weight.ndim > 1],
-                "lr": config.learning_rate,
-                "weight_decay": config.weight_decay,
-            },
-            {
-                "params": [weight for weight in body if weight.ndim <= 1],
-                "lr": config.learning_rate,
-                "weight_decay": 0.0,
-            },
-        ]
-        for group in groups:
-            group["peak"] = group["lr"]
-        return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98))
-
     def _learn(self) -> tuple[float, dict[str, float]]:
         """Take one step on one batch of trees."""
         config = self.config
@@ -255,13 +170,13 @@ class VerifierTraining:
         trees = [self._encoded[number] for number in self._plan_of(self.epoch)[self.place]]
         self.place += 1
         torch.manual_seed(config.seed * 1_000_003 + self.step * 64 + self._accelerator.process_index)  # of dropout
-        factor = warmup_then_linear((self.step + 1) / self.num_steps, warmup=config.warmup)
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["peak"] * factor
+        set_rates(self._optimizer, (self.step + 1) / (self.num_steps + 1), warmup=config.warmup)
         self._optimizer.zero_grad(set_to_none=True)
         self._wrapped.train()
         loss, parts = self._backward(trees)
-        self._accelerator.clip_grad_norm_(self.model.learning().values(), config.max_norm)
+        norm = self._accelerator.clip_grad_norm_(list(self.model.learning().values()), config.max_norm)
+        if not np.isfinite(loss) or not np.isfinite(float(norm)):
+            raise self._diverged(f"the loss is {loss} and its gradient's norm {float(norm)}")
         self._optimizer.step()
         self.step += 1
         if self._average is not None:
@@ -273,30 +188,30 @@ class VerifierTraining:
         """Add up the gradients of a batch, part by part; each part counts by its share of the trees."""
         total = 0.0
         shares: dict[str, float] = {}
-        for part, rows in parts_of(trees, self.config.part_tokens):
-            batch = TreeBatch.of([trees[number].tree for number in part], self.data.rewards).to(self.device)
-            with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
-                values = self._wrapped(rows)
-            loss, found = self.objective.loss(values, batch, self._targets(trees, part))
-            share = len(part) / len(trees)
-            self._accelerator.backward(loss * share)
+        parts = list(parts_of(trees, self.config.part_tokens))
+        for number, (part, rows) in enumerate(parts):
+            batch = TreeBatch.of([trees[one].tree for one in part], self.data.rewards).to(self.device)
+            targets = self._targets([trees[one] for one in part])  # changes weights in place: before the graph is made
+            # processes may have different numbers of parts, but must meet equally often
+            is_last = number == len(parts) - 1
+            with nullcontext() if is_last else self._accelerator.no_sync(self._wrapped):
+                with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
+                    values = self._wrapped(rows)
+                loss, found = self.objective.loss(values, batch, targets)
+                share = len(part) / len(trees)
+                self._accelerator.backward(loss * share)
             total += float(loss.detach()) * share
             for name, value in found.items():
                 shares[name] = shares.get(name, 0.0) + float(value) * share
-        if not np.isfinite(total):
-            raise TrainingError(
-                f"the loss is {total} at step {self.step}; the last checkpoint is sound: go on from it with a lower "
-                "learning rate in another folder"
-            )
         return total, shares
 
-    def _targets(self, trees: list[EncodedTree], part: list[int]) -> Tensor | None:
-        """Values of the averaged copy."""
+    def _targets(self, trees: list[EncodedTree]) -> Tensor | None:
+        """Values of the averaged copy; None: the objective has no use for them."""
         if self._average is None:
             return None
-        kept = {name: weight.detach().clone() for name, weight in self.model.learning().items()}
+        kept = self._learnt(copied=True)
         self._take(self._average)
-        values = self._values([trees[number] for number in part])
+        values = self._values(trees)
         self._take(kept)
         return torch.from_numpy(np.concatenate(values)).float().to(self.device)
 
@@ -311,12 +226,14 @@ class VerifierTraining:
             return
         found: dict[str, Any] = {}
         if self.data.dev:
-            found = dev_metrics(self.data.dev, self.dev_values(), self.objective, self.data.rewards)
+            values = self.dev_values()
+            if not all(np.isfinite(one).all() for one in values):
+                raise self._diverged("a value of a held-out tree is not finite")
+            found = dev_metrics(self.data.dev, values, self.objective, self.data.rewards)
             # nan, and so never, where no dev tree has traces enough: then the last weights stay
             if found["bon_accuracy"] > self.best:
                 self.best = found["bon_accuracy"]
-                learning = {name: weight.detach() for name, weight in self.model.learning().items()}
-                self.run.save_state(BEST, {"learning": learning, "step": self.step})
+                self.run.save_state(BEST, {"learning": self._learnt(), "step": self.step})
         found = {name: value for name, value in found.items() if np.isfinite(value)}  # JSON knows no nan
         self.run.log(
             step=self.step,
@@ -333,6 +250,24 @@ class VerifierTraining:
             self._planned = (epoch, self._plan(epoch))
         return self._planned[1]
 
+    def _learnt(self, *, copied: bool = False) -> dict[str, Tensor]:
+        """Weights that learn, by name, as they are."""
+        learning = self.model.learning().items()
+        return {name: weight.detach().clone() if copied else weight.detach() for name, weight in learning}
+
+    def _shall_stop(self) -> bool:
+        """Whether any process was asked to stop: all must do so after the same step."""
+        if self._accelerator.num_processes == 1:
+            return self.is_stopped
+        asked = torch.tensor(float(self.is_stopped), device=self.device)
+        return bool(self._accelerator.reduce(asked, "sum") > 0)
+
+    def _diverged(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"{what} at step {self.step}: the run has diverged. The last checkpoint is as it was; train in another "
+            "folder with a lower learning rate"
+        )
+
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._take(state["learning"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -347,15 +282,3 @@ class VerifierTraining:
 
 
 _COUNTERS = ("step", "epoch", "place", "seconds", "best")
-
-
-def _base_of(config: VerifierConfig, dtype: torch.dtype) -> Base:
-    base = load_base(config.base, config.tuning, seed=config.seed, dtype=dtype)
-    if config.question_template is None and config.step_separator is None:
-        return base
-    rules = InputRules(
-        base.rules.question_template if config.question_template is None else config.question_template,
-        base.rules.step_separator if config.step_separator is None else config.step_separator,
-        base.rules.bos,
-    )
-    return dataclasses.replace(base, rules=rules)

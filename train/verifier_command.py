@@ -26,8 +26,9 @@ from arts_lite.train.objectives.options import (
 )
 from arts_lite.train.progress import TrainingDisplay
 from arts_lite.train.rundir import replacing
-from arts_lite.train.verifier import VerifierConfig, VerifierTraining
-from arts_lite.train.verifier_export import export_verifier
+from arts_lite.train.verifier import VerifierTraining
+from arts_lite.train.verifier_config import VerifierConfig
+from arts_lite.train.verifier_export import export_verifier, template_of
 from arts_lite.train.verifier_file import VERIFIER_FILE_TYPES
 
 _DEFAULTS = VerifierConfig("tiny")
@@ -59,6 +60,7 @@ def _default(name: str, text: str = "", **more: Any) -> Any:
 @click.option("--target", type=click.Choice(["stop-gradient", "both", "ema"]), help="Where children's flows come from.")
 @click.option("--leaf-weight", type=float, help="Of the mean over leaves (alpha).")
 @click.option("--sibling-weight", type=float, help="flow: of the ranking of siblings (beta).  [default: 0]")
+@click.option("--per-problem/--per-node", default=None, help="What weighs alike.  [default: per problem]")
 @click.option("--leaf-power", type=float, help="A node weighs (leaves below) ** this, 0 to 1.  [default: 0]")
 @click.option("--decay", type=float, help="subtb: of longer sub-trajectories.  [default: 0.9]")
 @click.option("--tuning", type=click.Choice(TUNINGS), default="full", show_default=True, help="What learns.")
@@ -83,7 +85,7 @@ def _default(name: str, text: str = "", **more: Any) -> Any:
 @_default("evals", "Dev measurements over the run.")
 @_default("save_every", "Steps.")
 @_default("seed")
-@click.option("--question-template", metavar="TEXT", help="Of the input, with {question}.  [default: the base's]")
+@click.option("--question-template", metavar="TEXT", help=r"With {question}; \n is a newline.  [default: the base's]")
 @click.option("--step-separator", metavar="TEXT", help=r"Closes each step; \n is a newline.  [default: the base's]")
 @click.option("--export", metavar="FILE.gguf", help="Copy the finished verifier there.")
 @click.option("--template", metavar="FILE.gguf", help="The base's own GGUF, where the base is none.")
@@ -114,6 +116,8 @@ def verifier(ctx: click.Context, /, **options: Any) -> None:
     accelerator = Accelerator(cpu=device.type == "cpu")
     quiet = options["quiet"] or not accelerator.is_main_process
     training = VerifierTraining(config, options["trees"], Path(options["out"]), accelerator=accelerator)
+    template = None if options["template"] is None else Path(options["template"])
+    template_of(training, template)  # better refused now than in two hours
     display = TrainingDisplay(training.num_steps, "steps", is_quiet=quiet)
     training.tell = display.show
     before = f"; {training.step:,} steps are done" if training.step else ""
@@ -147,14 +151,14 @@ def _config(options: dict[str, Any]) -> VerifierConfig:
     names = {field.name for field in dataclasses.fields(TuningConfig)}
     tuning = TuningConfig(**{name: options[name] for name in names})
     own = {name: options[name] for name in _OPTIONS & set(options) if options[name] is not None}
-    separator = options["step_separator"]
+    texts = {name: options[name] for name in ("question_template", "step_separator") if options[name] is not None}
     plain = {field.name for field in dataclasses.fields(VerifierConfig)} & set(options)
     return VerifierConfig(
         options=own,
         data=data,
         tuning=tuning,
-        **{name: options[name] for name in plain - {"step_separator", "tuning"}},
-        step_separator=None if separator is None else separator.replace("\\n", "\n"),
+        **{name: options[name] for name in plain - {"question_template", "step_separator", "tuning"}},
+        **{name: text.replace("\\n", "\n") for name, text in texts.items()},
     )
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from arts_lite.errors import TrainingError
+from arts_lite.train.gguf_files import Template
+from arts_lite.train.hf_weights import check_exportable
 from arts_lite.train.objectives import Link
 from arts_lite.train.transformer import Transformer
 from arts_lite.train.verifier import VerifierTraining
@@ -31,9 +33,27 @@ def export_verifier(
     """
     verifier = format_of(training)
     body = training.base.module
-    if isinstance(body, Transformer):
+    file = template_of(training, template)
+    if isinstance(body, Transformer) and file is None:
         name = {"general.name": "ARTS-lite tiny verifier", "general.license": "mit"}
         return write_verifier(path, body, verifier, file_type=file_type or "F16", metadata=name)
+    assert file is not None
+    from arts_lite.train.hf_base import merged_state
+
+    state = merged_state(training.base) if training.config.tuning.tuning != "head" else {}
+    return write_verifier_from(file, path, verifier, state=state, file_type=file_type or "Q8_0")
+
+
+def template_of(training: VerifierTraining, template: Path | None = None) -> Path | None:
+    """Choose the GGUF whose tokenizer and keys the verifier takes over; None: it is written from scratch (tiny models).
+
+    Raises:
+        TrainingError: there is none, or it is of another model or cannot be written again.
+    """
+    if training.base.is_tiny:
+        if template is not None:
+            raise TrainingError(f"base {training.config.base!r} is written from scratch and takes no template")
+        return None
     base = Path(training.config.base)
     template = template or (base if base.suffix == ".gguf" else None)
     if template is None:
@@ -41,10 +61,15 @@ def export_verifier(
             f"base {training.config.base!r} is no GGUF: name the same model's GGUF as template, whose tokenizer and "
             "keys the verifier takes over"
         )
-    from arts_lite.train.hf_base import merged_state
-
-    state = merged_state(training.base) if training.config.tuning.tuning != "head" else {}
-    return write_verifier_from(template, path, verifier, state=state, file_type=file_type or "Q8_0")
+    found = Template(template)
+    if (width := found.arch_number("embedding_length")) != training.base.dim:
+        raise TrainingError(
+            f"{template} is of another model than base {training.config.base!r}: its hidden states have {width} "
+            f"numbers, not {training.base.dim}; name the same model's GGUF"
+        )
+    if training.config.tuning.tuning != "head":
+        check_exportable(found.architecture)
+    return template
 
 
 def format_of(training: VerifierTraining) -> VerifierFormat:

@@ -151,12 +151,12 @@ def test_trees_of_one_kind_of_leaf_can_be_left_out_of_the_training_split() -> No
 
 def test_traces_beyond_the_context_are_counted() -> None:
     trees = trees_of(10)
-    limit = ContextLimit(12, lambda _question: 5, lambda _step: 3)
+    limit = ContextLimit(12, lambda _question: 5, lambda _step, _delimiters: 3)
     data = dataset_of(trees, DataConfig(dev_share=0), limit=limit)
     assert max(int(tree.depth.max()) for tree in data.train) == 2
     assert data.left_out["too_long"] == sum(int((tree.depth[tree.trace_node] > 2).sum()) for tree in trees) > 0
     with pytest.raises(TrainingError, match=r"no tree to learn from .* traces longer than the verifier's context"):
-        dataset_of(trees, limit=ContextLimit(4, lambda _question: 5, lambda _step: 3))
+        dataset_of(trees, limit=ContextLimit(4, lambda _question: 5, lambda _step, _delimiters: 3))
 
 
 def test_nothing_to_learn_from_is_an_error_that_says_why() -> None:

@@ -175,7 +175,9 @@ def test_reasons_say_what_is_wrong_with_a_trace() -> None:
     traces = [trace((letter,), end=end) for letter, end in zip("abcd", ends.values(), strict=True)]
     traces += [trace(("x", "y"), end=good), trace(("p",), end=TraceEnd("pruned"))]
     traces += [trace(("q",), end=TraceEnd(correct=True)), trace(("r",), end=TraceEnd(correct=False, reward=0.0))]
-    limit = ContextLimit(6, lambda text: len(text), lambda _text: 3)  # the question's one character, and one step
+    limit = ContextLimit(
+        6, lambda text: len(text), lambda _text, _delimiters: 3
+    )  # the question's one character, and one step
     usable, reasons = usable_traces(tree_of(traces, PROBLEM), limit)
     assert usable == [0]
     assert reasons == {"unfinished": 2, "ungraded": 2, "bad_reward": 2, "too_long": 1}
