@@ -145,6 +145,7 @@ class Engine(metaclass=_PybindType):
         *,
         max_trace_tokens: int,
         max_rows: int,
+        first_rows: int = 16,
         max_prefill_rows: int,
         num_threads: int,
         num_sequences: int = 256,
@@ -154,7 +155,8 @@ class Engine(metaclass=_PybindType):
     ) -> None:
         """Adopt a llama_context made with kv_unified=True, swa_full=True, n_seq_max=num_sequences.
 
-        max_rows: branches advanced by one decode call at most (the loop measures which number is fast); max_prefill_rows: prompt tokens in one decode call, <= n_batch;
+        max_rows: branches advanced by one decode call at most (the loop measures which number is fast); first_rows: how many
+        until it has measured; max_prefill_rows: prompt tokens in one decode call, <= n_batch;
         num_threads: for sampling rows in parallel; tunes_rows: measure which
         batch sizes are fast, and choose them (fewer rows, or padding);
         pins_cells: needed for sliding-window models (llama.cpp recycles cells that only one sequence holds once the

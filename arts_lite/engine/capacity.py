@@ -17,6 +17,7 @@ MEMORY_SHARE = 0.7
 """How much of the free memory a cache may take; the rest is for llama.cpp's buffers and everything else."""
 TINY_NUM_PARAMS = 20_000_000
 CPU_ROWS, GPU_ROWS = 48, 64
+_FIRST_ROWS, _FIRST_ROWS_TINY = 16, 4
 _CELL_STEP = 256  # llama.cpp rounds contexts up to this
 
 
@@ -29,6 +30,7 @@ class CachePlan:
         num_cells: KV cells, a multiple of 256.
         num_bytes_per_cell: of the KV cache alone.
         max_rows: branches that one decode call advances at most.
+        first_rows: branches that it advances until the loop has measured what pays.
         threads, prefill_threads: for decoding and for prompts.
     """
 
@@ -36,6 +38,7 @@ class CachePlan:
     num_cells: int
     num_bytes_per_cell: int
     max_rows: int
+    first_rows: int
     threads: int
     prefill_threads: int
 
@@ -86,12 +89,17 @@ def plan_cache(header: GGUFHeader, num_params: int, config: EngineConfig, *, pin
     affordable = affordable_cells(header, config, per_cell)
     ctx_size = _ctx_size(config, ctx_train, affordable, per_cell)
     num_cells = _num_cells(config, ctx_size, affordable, per_cell)
-    threads = config.threads or (1 if num_params < TINY_NUM_PARAMS else physical_cores())
+    is_tiny = num_params < TINY_NUM_PARAMS
+    threads = config.threads or (1 if is_tiny else physical_cores())
+    # On a CPU attention walks over all cells, which weighs most where the rest of a model is small: few branches at a
+    # time keep few cells alive. Larger models have kernels that work in tiles of 16 rows.
+    first_rows = _FIRST_ROWS_TINY if is_tiny and config.gpu_layers == 0 else _FIRST_ROWS
     return CachePlan(
         ctx_size=ctx_size,
         num_cells=num_cells,
         num_bytes_per_cell=per_cell,
         max_rows=min(choose_max_rows(config), config.num_sequences // (2 if pins_cells else 1)),
+        first_rows=first_rows,
         threads=threads,
         prefill_threads=config.prefill_threads or threads,
     )

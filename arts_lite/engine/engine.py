@@ -57,6 +57,7 @@ class Engine(ValueReader):
                 context,
                 max_trace_tokens=self.plan.ctx_size,
                 max_rows=self.plan.max_rows,
+                first_rows=self.plan.first_rows,
                 max_prefill_rows=llama.llama_n_batch(context),
                 num_threads=self.plan.threads,
                 num_sequences=config.num_sequences,

@@ -9,8 +9,8 @@ namespace {
 
 using Unlocked = py::call_guard<py::gil_scoped_release>;
 
-std::unique_ptr<Engine> make_engine(std::uintptr_t context, std::int32_t max_trace_tokens, std::int32_t max_rows, std::int32_t max_prefill_rows,
-                                    std::int32_t num_threads, std::int32_t num_sequences, bool tunes_rows,
+std::unique_ptr<Engine> make_engine(std::uintptr_t context, std::int32_t max_trace_tokens, std::int32_t max_rows, std::int32_t first_rows,
+                                    std::int32_t max_prefill_rows, std::int32_t num_threads, std::int32_t num_sequences, bool tunes_rows,
                                     bool pins_cells, bool is_reproducible) {
     if (context == 0) {
         fail(ErrorCode::InvalidArgument, "the context is NULL; creating it failed");
@@ -21,6 +21,7 @@ std::unique_ptr<Engine> make_engine(std::uintptr_t context, std::int32_t max_tra
     EngineOptions options;
     options.max_trace_tokens = max_trace_tokens;
     options.max_rows = max_rows;
+    options.first_rows = first_rows;
     options.max_prefill_rows = max_prefill_rows;
     options.num_threads = num_threads;
     options.num_sequences = num_sequences;
@@ -166,7 +167,7 @@ void bind_engine(py::module_ & m) {
     py::class_<Engine> engine(m, "Engine", py::is_final());
     bind_values(engine);
     engine.def(py::init(&make_engine), py::arg("context"), py::kw_only(), py::arg("max_trace_tokens"), py::arg("max_rows"),
-             py::arg("max_prefill_rows"), py::arg("num_threads"), py::arg("num_sequences") = 256,
+             py::arg("first_rows") = 16, py::arg("max_prefill_rows"), py::arg("num_threads"), py::arg("num_sequences") = 256,
              py::arg("tunes_rows") = true, py::arg("pins_cells") = false, py::arg("is_reproducible") = false)
         .def("open", &open, py::arg("tokens"), py::arg("sampling"), py::arg("rules"), py::arg("seed"), py::arg("stream"),
              py::arg("max_tokens"), py::arg("owner"))

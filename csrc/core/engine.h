@@ -31,6 +31,7 @@ namespace arts {
 struct EngineOptions {
     std::int32_t max_trace_tokens = 0;
     std::int32_t max_rows = 16;
+    std::int32_t first_rows = 16; // branches to run at once until the loop has learned what pays
     std::int32_t max_prefill_rows = 512;
     std::int32_t num_threads = 1;
     std::int32_t num_sequences = 256;

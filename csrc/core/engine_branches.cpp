@@ -31,7 +31,7 @@ Engine::Engine(const LlamaApi & api, llama_context * context, EngineOptions opti
       options_(std::move(options)),
       vocabulary_(api, api.llama_model_get_vocab(api.llama_get_model(context))),
       sampler_(vocabulary_.size(), static_cast<std::size_t>(options_.num_threads)),
-      tuner_(static_cast<std::size_t>(std::max(options_.max_rows, 0))),
+      tuner_(static_cast<std::size_t>(std::max(options_.max_rows, 0)), static_cast<std::size_t>(std::max(options_.first_rows, 1))),
       num_embd_(api.llama_model_n_embd_out(api.llama_get_model(context))),
       max_reading_rows_(std::min({256u, api.llama_n_batch(context), api.llama_n_seq_max(context)})) {
     options_.tunes_rows = options_.tunes_rows && !options_.is_reproducible;

@@ -9,7 +9,6 @@ namespace {
 constexpr double recency = 0.25;   // weight of a new measurement of one number of rows
 constexpr double memory = 0.995;   // of the fit, per decode
 constexpr double worthwhile = 0.95; // a change must promise to be this much faster: noise alone does not
-constexpr std::size_t first_target = 16;
 constexpr std::size_t min_records = 12;  // before anything is concluded, and between two steps
 constexpr double prior_walk = 1e-4;      // of a row's own cost, per cell
 constexpr double prior_strength = 1e-3;
@@ -17,7 +16,8 @@ constexpr double cell_scale = 1e-3; // keeps the fit's numbers within a few orde
 
 } // namespace
 
-RowTuner::RowTuner(std::size_t max_rows) : measured_(max_rows + 1), target_(std::min(first_target, max_rows)) {}
+RowTuner::RowTuner(std::size_t max_rows, std::size_t first_target)
+    : measured_(max_rows + 1), target_(std::min(first_target, max_rows)) {}
 
 void RowTuner::record(std::size_t num_rows, std::size_t num_cells, double seconds) {
     if (seconds <= 0.0) {

@@ -14,7 +14,7 @@ namespace arts {
 
 class RowTuner {
 public:
-    explicit RowTuner(std::size_t max_rows);
+    explicit RowTuner(std::size_t max_rows, std::size_t first_target = 16);
 
     // One decode: rows (padding included), the highest used cell + 1, seconds.
     void record(std::size_t num_rows, std::size_t num_cells, double seconds);
@@ -24,7 +24,7 @@ public:
     std::size_t padded(std::size_t num_rows, std::size_t num_cells) const;
 
     // How many branches to run at once for the least time per token, when each keeps `cells_per_row` cells alive on
-    // average beside `other_cells`. 16 until enough is known.
+    // average beside `other_cells`. The first target until enough is known.
     std::size_t target(double cells_per_row, double other_cells);
 
     std::size_t max_rows() const { return measured_.size() - 1; }

@@ -43,6 +43,8 @@ TEST_CASE("what is measured later counts more") {
 TEST_CASE("where cells cost little, as many branches run as may; where they cost much, few") {
     RowTuner unknown(48);
     CHECK(unknown.target(128, 100) == 16);
+    CHECK(RowTuner(48, 4).target(128, 100) == 4);
+    CHECK(RowTuner(2, 4).target(128, 100) == 2);
     RowTuner cheap(48); // a GPU: the base cost hardly depends on the rows
     feed(cheap, 10e-3, 0.05e-3, 1e-9, 16, 256);
     CHECK(cheap.target(128, 100) == 24);
