@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arts_lite.errors import TrainingError
+from arts_lite.engine.gguf import read_header
+from arts_lite.errors import ModelLoadError, TrainingError
 from arts_lite.train.byte_vocab import NUM_TOKENS
 from arts_lite.train.export import load_tensors, read_gguf
 from arts_lite.train.transformer import Shape, Transformer
@@ -122,11 +123,12 @@ def _tiny(name: str) -> Transformer | None:
     elif path.suffix != ".gguf":
         return None
     try:
+        read_header(path)
         shape, weights = read_gguf(path)
-    except (OSError, ValueError) as error:
-        if name == "embedded" or not path.is_file():
-            raise TrainingError(f"base {name!r} cannot be read: {error}") from error
-        return None  # another architecture: transformers may know it
+    except (ModelLoadError, OSError) as error:
+        raise TrainingError(f"base {name!r} cannot be read: {error}") from error
+    except ValueError:  # another architecture: transformers may know it
+        return None
     if shape.num_tokens != NUM_TOKENS or "blk.0.attn_q.bias" in weights:
         return None
     model = Transformer(shape)

@@ -43,12 +43,12 @@ def write_base(path: Path, shape: Shape = SHAPE, seed: int = 0) -> Path:
 
 
 def config(base: Path | str, **changes: Any) -> VerifierConfig:
-    """Two epochs of a few batches each."""
+    """Two epochs of several batches each."""
     settings: dict[str, Any] = {
         "base": str(base),
         "data": DataConfig(dev_share=0.25),
         "epochs": 2.0,
-        "batch_tokens": 500,
+        "batch_tokens": 150,
         "row_tokens": 48,
         "evals": 4,
         "save_every": 3,

@@ -24,9 +24,8 @@ def checked(values: Tensor, batch: TreeBatch) -> Tensor:
         )
     if not torch.isfinite(values).all():
         node = int((~torch.isfinite(values)).nonzero()[0])
-        raise TrainingError(
-            f"the value of node {node} is {float(values[node])}: the model has diverged; lower the learning rate"
-        )
+        value = float(values.detach()[node])
+        raise TrainingError(f"the value of node {node} is {value}: the model has diverged; lower the learning rate")
     return values if values.dtype == torch.float64 else values.float()
 
 
