@@ -116,6 +116,7 @@ class VerifierTree:
         self._question = self._rules.question_tokens(question, verifier.tokenise)
         self._branches: list[BranchId] = []
         self._root: _Node | None = None
+        self._unread: list[_Node] = []  # what a call that failed left behind is read by the next one
 
     def log_flows(self, traces: Sequence[Sequence[str]]) -> list[NDArray[np.float64]]:
         """Read traces, those steps only that no earlier call has read: per trace float64[num_steps].
@@ -123,13 +124,13 @@ class VerifierTree:
         A trace that is longer than the verifier's context is read as far as it fits; later steps repeat the last value
         that could be read, for there is none of their own.
         """
-        fresh: list[_Node] = []
         for steps in traces:
-            fresh += self._grow(steps)
-        if fresh:
-            self._decode({node.branch for node in fresh})
-            for node in fresh:
+            self._unread += self._grow(steps)
+        if self._unread:
+            self._decode({node.branch for node in self._unread})
+            for node in self._unread:
                 node.value = float(self._engine.values(node.branch, [node.end])[0])
+            self._unread.clear()
         found = [self._read(steps) for steps in traces]
         return [self._verifier.format.log_flow(values) for values in found]
 
@@ -138,6 +139,7 @@ class VerifierTree:
         for branch in self._branches:
             self._engine.close(branch)
         self._branches.clear()
+        self._unread.clear()
         self._root = None
 
     def __enter__(self) -> VerifierTree:
@@ -201,9 +203,9 @@ class VerifierTree:
         node, values = self._root, list[float]()
         for step in steps:
             child = None if node is None else node.children.get(step)
-            if child is None:  # beyond the context
-                values.append(values[-1] if values else (float("nan") if self._root is None else self._root.value))
-                continue
+            if node is None or child is None:  # beyond the context, and so is all that follows
+                last = float("nan") if node is None else node.value
+                return values + [last] * (len(steps) - len(values))
             node = child
             values.append(child.value)
         return values
