@@ -12,7 +12,8 @@ from torch import Tensor
 
 from arts_lite.errors import TrainingError
 from arts_lite.train.base import CHAT_RULES, Base, TuningConfig
-from arts_lite.verifier.text import InputRules
+from arts_lite.train.gguf_vocab import GGUFTokeniser
+from arts_lite.verifier.text import InputRules, Tokenise
 
 
 def load_hf_base(name: str, tuning: TuningConfig, *, rules: InputRules | None, dtype: torch.dtype) -> Base:
@@ -38,10 +39,13 @@ def load_hf_base(name: str, tuning: TuningConfig, *, rules: InputRules | None, d
         ) from error
     body: Any = whole.get_decoder()
     body.requires_grad_(tuning.tuning == "full")
-    if tuning.checkpointing:
-        body.gradient_checkpointing_enable({"use_reentrant": False})
-    if tuning.tuning == "lora":
-        body = _with_adapters(body, tuning)
+    with warnings.catch_warnings():
+        for kind in (UserWarning, FutureWarning):  # peft's about transformers, and of old names of both
+            warnings.simplefilter("ignore", kind)
+        if tuning.checkpointing:
+            body.gradient_checkpointing_enable({"use_reentrant": False})
+        if tuning.tuning == "lora":
+            body = _with_adapters(body, tuning)
 
     def compute(tokens: Tensor, visible: Tensor | None, positions: Tensor) -> Tensor:
         mask = None
@@ -53,16 +57,13 @@ def load_hf_base(name: str, tuning: TuningConfig, *, rules: InputRules | None, d
         ).last_hidden_state
         return hidden
 
-    def tokenise(text: str) -> list[int]:
-        ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return ids
-
+    tokenise, bos = _tokeniser(name, tokenizer)
     return Base(
         name,
         body,
         int(whole.config.hidden_size),
         int(whole.config.max_position_embeddings),
-        rules or dataclasses.replace(CHAT_RULES, bos=_bos(tokenizer)),
+        rules or dataclasses.replace(CHAT_RULES, bos=bos),
         tokenise,
         compute,
         is_tiny=False,
@@ -77,10 +78,21 @@ def merged_state(base: Base) -> dict[str, Tensor]:
     return {f"model.{name}": weight for name, weight in body.state_dict().items()}
 
 
-def _bos(tokenizer: Any) -> int | None:
-    """The token that the tokenizer itself puts in front: without it, some models understand nothing."""
+def _tokeniser(name: str, tokenizer: Any) -> tuple[Tokenise, int | None]:
+    """How text becomes tokens, and the token that belongs in front: without it, some models understand nothing.
+
+    A GGUF's tokenizer is llama.cpp's to apply: transformers may read it otherwise (such as with a space in front).
+    """
+    if name.endswith(".gguf"):
+        own = GGUFTokeniser(Path(name))
+        return own, own.bos
+
+    def tokenise(text: str) -> list[int]:
+        ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return ids
+
     bos: int | None = tokenizer.bos_token_id
-    return bos if bos is not None and tokenizer("a")["input_ids"][:1] == [bos] else None
+    return tokenise, bos if bos is not None and tokenizer("a")["input_ids"][:1] == [bos] else None
 
 
 def _source(name: str) -> tuple[str, dict[str, Any]]:
@@ -104,9 +116,7 @@ def _with_adapters(body: Any, tuning: TuningConfig) -> Any:
         target_modules="all-linear",
         task_type="FEATURE_EXTRACTION",
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        adapted = peft.get_peft_model(body, config)
+    adapted = peft.get_peft_model(body, config)
     for weight in adapted.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()

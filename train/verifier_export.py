@@ -9,13 +9,16 @@ from typing import Any
 
 from arts_lite.errors import TrainingError
 from arts_lite.train.gguf_files import Template
+from arts_lite.train.gguf_vocab import GGUFTokeniser, first_difference
 from arts_lite.train.hf_weights import check_exportable
 from arts_lite.train.objectives import Link
 from arts_lite.train.transformer import Transformer
 from arts_lite.train.verifier import VerifierTraining
 from arts_lite.train.verifier_file import write_verifier, write_verifier_from
 from arts_lite.verifier.format import VerifierFormat
+from arts_lite.verifier.text import stripped
 
+_NUM_CHECKED = 20
 _OUTPUTS = {Link.LOG_FLOW: "log_flow", Link.LOGIT: "logit", Link.SCORE: "score"}
 
 
@@ -48,7 +51,7 @@ def template_of(training: VerifierTraining, template: Path | None = None) -> Pat
     """Choose the GGUF whose tokenizer and keys the verifier takes over; None: it is written from scratch (tiny models).
 
     Raises:
-        TrainingError: there is none, or it is of another model or cannot be written again.
+        TrainingError: there is none, it is of another model or makes other tokens, or it cannot be written again.
     """
     if training.base.is_tiny:
         if template is not None:
@@ -69,7 +72,22 @@ def template_of(training: VerifierTraining, template: Path | None = None) -> Pat
         )
     if training.config.tuning.tuning != "head":
         check_exportable(found.architecture)
+    if template != base:
+        _check_tokens(training, template)
     return template
+
+
+def _check_tokens(training: VerifierTraining, template: Path) -> None:
+    trees = training.data.train[:_NUM_CHECKED]
+    rules = training.base.rules
+    texts = [rules.question_template.replace("{question}", tree.question.strip()) for tree in trees]
+    texts += [stripped(text, tree.delimiters) + rules.step_separator for tree in trees for text in tree.texts[1:]]
+    text = first_difference(training.base.tokenise, GGUFTokeniser(template), texts)
+    if text is not None:
+        raise TrainingError(
+            f"{template} makes other tokens of {text!r} than base {training.config.base!r}, so that the verifier would "
+            "read what it was not trained on; train with the GGUF itself as base"
+        )
 
 
 def format_of(training: VerifierTraining) -> VerifierFormat:
