@@ -65,7 +65,9 @@ class RunDirectory:
         if not path.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+            # one of several processes on a CPU computes on "cpu:0", which torch knows no way to
+            place = "cpu" if device.type == "cpu" else device
+            state: dict[str, Any] = torch.load(path, map_location=place, weights_only=True)
         except Exception as error:  # torch raises whatever its unpickler met
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise TrainingError(f"{path} is no checkpoint ({reason}); remove it to start anew") from error

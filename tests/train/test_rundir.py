@@ -107,3 +107,31 @@ def test_a_file_takes_its_place_only_when_it_is_whole(tmp_path: Path) -> None:
         temporary.write_text("after")
     assert path.read_text() == "after"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checkpoint_comes_back_on_a_numbered_cpu(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path, CONFIG)
+    run.save({"step": 1, "weight": torch.ones(2)})
+    state = run.load(torch.device("cpu:0"))
+    assert state is not None
+    assert state["weight"].device.type == "cpu"
+
+
+def test_only_the_writer_drops_later_metrics(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path, CONFIG)
+    run.log(step=1)
+    run.save({"step": 1})
+    run.log(step=2)
+    run.load(CPU, is_writer=False)
+    assert [line["step"] for line in run.metrics()] == [1, 2]
+    run.load(CPU)
+    assert [line["step"] for line in run.metrics()] == [1]
+
+
+def test_metrics_on_a_full_disk_are_told(
+    tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    run = RunDirectory(tmp_path, CONFIG)
+    run.log(step=1)
+    with full_disk(5), pytest.raises(TrainingError, match=r"metrics\.jsonl could not be written .* Make room"):
+        run.log(step=2)
