@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
+from resident import resident_bytes
 
 from arts_lite.engine import Engine, EngineConfig, Model
 from arts_lite.types import SamplingParams, StepRules
 
 SAMPLING = SamplingParams(temperature=1.0, top_p=1.0, banned_tokens=(257,))
 RULES = StepRules(delimiters=())
-only_where_freed_memory_returns = pytest.mark.skipif(
-    "ARTS_SANITIZE" in os.environ, reason="sanitizers keep freed memory in quarantine"
-)
-
-
-def resident_bytes() -> int:
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        pytest.skip("this system has no /proc to read the memory in use from")
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_ten_thousand_parked_branches_live_in_one_small_cache(make_engine: Callable[..., Engine]) -> None:
@@ -53,7 +41,6 @@ def test_ten_thousand_parked_branches_live_in_one_small_cache(make_engine: Calla
     assert (stats.num_branches, stats.num_cells_used, stats.num_sequences_used) == (0, 0, 0)
 
 
-@only_where_freed_memory_returns
 def test_memory_stays_flat_over_many_branches(make_engine: Callable[..., Engine]) -> None:
     engine = make_engine(ctx_size=128, num_cells=1024)
 
@@ -81,7 +68,6 @@ def test_memory_stays_flat_over_many_branches(make_engine: Callable[..., Engine]
     assert resident_bytes() - before < 2 * 2**20
 
 
-@only_where_freed_memory_returns
 def test_memory_stays_flat_over_many_engines_and_models(tiny_model_path: Path) -> None:
     def cycle(rounds: int) -> None:
         for _ in range(rounds):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from raw_llama import RawContext, raw_context
+from resident import resident_bytes
 from tiny_gguf import TinyModel, write_tiny_gguf
 
 from arts_lite.engine import Engine, EngineConfig, KVType, Model
@@ -482,10 +483,3 @@ def test_reading_values_over_and_over_leaves_nothing_behind(tiny_engine: Engine)
     assert resident_bytes() - before < 4 * 2**20
     stats = tiny_engine.stats()
     assert (stats.num_cells_used, stats.num_sequences_used, stats.num_branches) == (0, 0, 0)
-
-
-def resident_bytes() -> int:
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
-        pytest.skip("the memory of a process is read from /proc")
-    return int(statm.read_text(encoding="ascii").split()[1]) * 4096

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import gc
-import os
 from pathlib import Path
 
-import pytest
+from resident import resident_bytes
 
 from arts_lite.solver import Solver, SolverConfig
 
 NUM_SOLVES = 10_000
 
 
-def resident_bytes() -> int:
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    except OSError:
-        pytest.skip("this system has no /proc to read the memory in use from")
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-@pytest.mark.skipif("ARTS_SANITIZE" in os.environ, reason="sanitizers keep freed memory in quarantine")
 def test_memory_is_flat_over_ten_thousand_solves(tiny_model_path: Path) -> None:
     config = SolverConfig(n=2, max_tokens=2, system="")
     with Solver.from_gguf(tiny_model_path, config=config, threads=1, ctx_size=128, num_cells=512) as solver:
