@@ -16,11 +16,7 @@ from arts_lite.search.events import BranchPruned, QuestionStarted, TraceEnded
 from arts_lite.solver import Solution, Solved, SolverConfig, SolverEvent
 
 _MAX_CANDIDATES = 5
-_CHOSEN = {
-    "vote": "chosen by vote",
-    "score": "chosen by score",
-    "checker": "chosen by the task's own checker, which accepts it",
-}
+_CHOOSERS = {"checker": "the task's own checker, which accepts it"}  # others go by their names
 
 
 class Display:
@@ -92,8 +88,9 @@ def summary(solution: Solution) -> list[str]:
     if solution.answer is not None:
         others = others[1:]
         score = "" if solution.score is None else f", score {solution.score:.3g}"
+        chooser = _CHOOSERS.get(solution.chosen_by, solution.chosen_by)
         votes = f"{_count(solution.votes, 'vote')} of {solution.num_traces}"
-        lines.append(f"{solution.answer}: {votes}{_listed(others)}{score}; {_CHOSEN[solution.chosen_by]}")
+        lines.append(f"{solution.answer}: {votes}{_listed(others)}{score}; chosen by {chooser}")
     elif solution.chosen_by == "checker" and solution.num_traces:
         lines.append(f"the task's own checker accepts no answer of {solution.num_traces} traces{_listed(others)}")
     reason = "" if solution.stopped_by is None else f"; stopped by: {solution.stopped_by.value}"

@@ -67,7 +67,7 @@ class Solution:
         text: of the trace that is shown for the answer.
         score: of that trace; None without a trace or any token.
         votes: traces that gave the answer.
-        chosen_by: what chose the answer: "vote", "score" (the scorer's) or "checker" (the task's own, which knows a
+        chosen_by: what chose the answer: "vote", "weighted vote", "score" or "checker" (the task's own, which knows a
             right answer when it sees one).
         stopped_by: COMPLETE, DECIDED, a budget or INTERRUPTED; None where the question failed.
         candidates: all answers, the chosen one first, then by count and score.

@@ -33,6 +33,8 @@ STYLE_RATES: Mapping[str, float] = {"left": 0.9, "inner": 0.09, "partial": 0.01}
 """How often each style occurs in generated traces: common, rare and endangered."""
 _MAX_TRIES = 100_000
 _LAST_LINE = re.compile(r"[^=;]+=\s*(-?\d{1,15})\s*")
+_RUNAWAY = re.compile(r"[-+*/()\d\s]+=[-\d\s]*|[-+*/()\d\s]*\d{16}[-+*/()\d\s=;]*")
+"""A last line that breaks off, or in which a number grew without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ def extract_arithmetic(text: str) -> str | None:
     lines = [line for line in text.split("\n") if line.strip()]
     if lines and (last := _LAST_LINE.fullmatch(lines[-1])):
         return last[1]
-    if lines and ";" in lines[-1] and "=" in lines[-1]:
+    if lines and ((";" in lines[-1] and "=" in lines[-1]) or _RUNAWAY.fullmatch(lines[-1])):
         return None
     return extract_answer(text)
 

@@ -13,12 +13,20 @@ from rich.console import Console
 from arts_lite.cli.live import LiveDisplay
 from arts_lite.cli.show import Display, PlainDisplay, make_display, summary
 from arts_lite.cli.watch import Watch
-from arts_lite.search import Candidate
+from arts_lite.search import STRATEGIES, Candidate
 from arts_lite.search.events import BranchOpened, BranchPruned, Progress, QuestionStarted, StepEnded, TraceEnded
 from arts_lite.solver import Solution, Solver, SolverConfig
 from arts_lite.types import StopReason
 
 CONFIG = SolverConfig(n=2, max_tokens=100)
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_what_every_strategy_came_to_can_be_told(strategy: str) -> None:
+    with Solver(FakeProposer()) as solver:
+        solution = solver.solve("How many?", SolverConfig(strategy=strategy, n=3))
+    assert solution.answer is not None
+    assert any(f"; chosen by {solution.chosen_by}" in line for line in summary(solution))
 
 
 def watch_of_two_traces() -> Watch:

@@ -179,3 +179,11 @@ def test_a_problem_with_styles_has_a_product_that_can_be_split(seed: int) -> Non
 def test_difficulties_out_of_range_are_told(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ArithmeticDifficulty(**values)  # type: ignore[arg-type]
+
+
+def test_a_number_that_never_ends_is_no_answer() -> None:
+    assert extract_arithmetic("12*12=" + "9" * 500) is None
+    assert extract_arithmetic("9" * 500) is None
+    assert extract_arithmetic("12*12=") is None
+    assert extract_arithmetic("144") == "144"
+    assert extract_arithmetic("12*12=144\n") == "144"
