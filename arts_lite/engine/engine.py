@@ -182,7 +182,10 @@ class Engine(ValueReader):
         self._core.interrupt()
 
     def set_quota(self, owner: int, max_tokens: int) -> None:
-        """Allow an owner's branches to decode so many more tokens in all."""
+        """Allow an owner's branches to decode so many more tokens in all.
+
+        Where not all branches fit, those of the owner whose first open branch is the oldest go first.
+        """
         check_number("max_tokens", max_tokens, 0, 2**62)
         self._core.set_quota(owner, max_tokens)
 

@@ -18,7 +18,7 @@ class SdfProgress:
         num_failed: problems that could not be searched in this run.
         num_problems: of this shard.
         num_leaves, num_correct: of this run's trees.
-        num_tokens: decoded by this run.
+        num_tokens: decoded by this run, those of unfinished trees included.
         seconds: since this run began.
         why: of the last failure; "" without one.
     """
@@ -57,6 +57,7 @@ class Counters:
     num_leaves: int = 0
     num_correct: int = 0
     num_tokens: int = 0
+    num_tokens_kept: int = 0
     why: str = ""
 
     def __post_init__(self) -> None:
@@ -65,9 +66,14 @@ class Counters:
     def add(self, tree: Tree, num_tokens: int) -> None:
         """Count a tree that has been written."""
         self.num_new += 1
-        self.num_tokens += num_tokens
+        self.num_tokens_kept += num_tokens
+        self.note_tokens(self.num_tokens_kept)
         self.num_leaves += sum(end.correct is not None for end in tree.ends)
         self.num_correct += sum(end.correct is True for end in tree.ends)
+
+    def note_tokens(self, num_tokens: int) -> None:
+        """Take in how many tokens have been decoded so far, those of unfinished trees included."""
+        self.num_tokens = max(self.num_tokens, num_tokens)  # trees may be told of later than the loop counts
 
     def note_failures(self, failures: Sequence[Exception]) -> None:
         """Count problems that could not be searched."""

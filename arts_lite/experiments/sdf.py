@@ -131,7 +131,7 @@ class SdfRun:
         self._clock = clock
         engine = proposer.engine
         max_open = 1 if engine.is_reproducible else config.max_open  # what is open beside a problem changes its bits
-        self._loop = SearchLoop(engine, num_rows=max(engine.stats().num_rows_max, 1), max_open=max_open)
+        self._loop = SearchLoop(engine, num_rows=max(engine.stats().num_rows_max, 1), max_open=max_open, clock=clock)
         self._scorer = make_scorer("logprob")
         self._failures: list[ArtsError | ValueError] = []
 
@@ -162,7 +162,9 @@ class SdfRun:
                         state.add(tree, event.result.num_tokens_decoded)
                     elif isinstance(event, QuestionFailed):
                         self._failures.append(event.error)
-                    elif not isinstance(event, Progress):
+                    elif isinstance(event, Progress):
+                        state.note_tokens(event.num_tokens_decoded)
+                    else:
                         continue
                     state.note_failures(self._failures)
                     yield state.told()

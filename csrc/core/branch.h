@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace arts {
@@ -45,6 +46,7 @@ struct Branch {
     std::uint64_t seed = 0;
     std::uint64_t stream = 0;
     std::int64_t owner = 0;
+    BranchId since = -1; // the branch with which its owner began: whoever began first goes first
 
     BranchState state = BranchState::Paused;
     bool pauses_on_step = false;
@@ -62,6 +64,9 @@ struct Branch {
 
 // The oldest branch that wants the next token of a run; there is one.
 inline BranchId first_id(const Run & run) { return run.running.front()->id; }
+
+// Who goes first: the branches of one owner together, the owner who began first before the others; then by age.
+inline std::pair<BranchId, BranchId> order_of(const Run & run) { return {run.running.front()->since, first_id(run)}; }
 
 // The first of those branches that wants to draw from its row; null if all only have it decoded.
 inline Branch * first_generating(const Run & run) {

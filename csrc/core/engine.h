@@ -97,9 +97,11 @@ public:
     void shutdown();
 
 private:
-    struct Quota {
+    struct Account { // of an owner
         std::int64_t spent = 0;
         std::int64_t limit = -1; // -1: none
+        std::int64_t num_branches = 0;
+        BranchId since = -1; // the first branch since it had none
     };
     struct Prefill {
         Run * lane;
@@ -116,6 +118,7 @@ private:
     // engine_branches.cpp
     Branch & find(BranchId branch);
     void require_open() const;
+    BranchId add(std::unique_ptr<Branch> branch, std::int64_t owner);
     std::shared_ptr<const SamplingParams> intern(const std::shared_ptr<const SamplingParams> & sampling);
     void check_prompt(const std::vector<Token> & tokens, const SamplingParams & sampling, std::int32_t max_tokens) const;
     Run * cut_at(Run * tip, std::int32_t position);
@@ -200,7 +203,7 @@ private:
     std::optional<PrefixTree> tree_;
     std::unordered_map<BranchId, std::unique_ptr<Branch>> branches_;
     std::vector<std::shared_ptr<const SamplingParams>> interned_;
-    std::unordered_map<std::int64_t, Quota> quotas_;
+    std::unordered_map<std::int64_t, Account> accounts_;
     BranchId next_id_ = 0;
 
     std::vector<Run *> lanes_;   // rows of the next decode

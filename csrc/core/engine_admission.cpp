@@ -9,18 +9,18 @@
 
 namespace arts {
 
-// Of the runs that wait: one that has only given tokens, then one whose prefix is in the cache before one whose is not, then the oldest branch, so that traces
-// are finished, and their cells freed, before others are begun. The second says whether it is new: not yet begun here.
+// Of the runs that wait: one that has only given tokens, then one whose prefix is in the cache before one whose is not, then the owner who began first, then the oldest
+// branch, so that trees and traces are finished, and their cells freed, before others are begun. The second says whether it is new: not yet begun here.
 std::pair<Run *, bool> Engine::next_waiting() const {
     Run * best = nullptr;
-    std::pair<int, BranchId> best_key;
+    std::pair<int, std::pair<BranchId, BranchId>> best_key;
     for (Run * run : waiting_) {
         if (deferred_.count(run) > 0) {
             continue;
         }
         const bool is_short = first_generating(*run) == nullptr; // given tokens are decoded in one go and free their row
         const int rank = is_short ? -1 : run->sequence || run->parent->sequence || !run->has_uncached() ? 0 : 1;
-        const std::pair<int, BranchId> key(rank, first_id(*run));
+        const auto key = std::make_pair(rank, order_of(*run));
         if (best == nullptr || key < best_key) {
             best = run;
             best_key = key;
@@ -226,7 +226,7 @@ void Engine::continue_cached(Run * run) {
 bool Engine::set_back_a_lane() {
     Run * youngest = nullptr;
     for (Run * lane : lanes_) {
-        if (first_generating(*lane) != nullptr && (youngest == nullptr || first_id(*lane) > first_id(*youngest))) {
+        if (first_generating(*lane) != nullptr && (youngest == nullptr || order_of(*lane) > order_of(*youngest))) {
             youngest = lane;
         }
     }

@@ -130,12 +130,21 @@ BranchId Engine::open(const std::vector<Token> & tokens, std::shared_ptr<const S
     branch->rules = std::move(rules);
     branch->seed = seed;
     branch->stream = child_stream(seed, stream, 0, 0);
-    branch->owner = owner;
     std::int32_t num_shared = 0;
     Run * tip = tree_->insert(tree_->root(), tokens, num_shared, [this](Run * lower) { settle_split(lower); });
     stats_.num_tokens_shared += num_shared;
     set_tip(*branch, tip);
+    return add(std::move(branch), owner);
+}
+
+BranchId Engine::add(std::unique_ptr<Branch> branch, std::int64_t owner) {
     const BranchId id = branch->id;
+    Account & account = accounts_[owner];
+    if (account.num_branches++ == 0) {
+        account.since = id;
+    }
+    branch->owner = owner;
+    branch->since = account.since;
     branches_.emplace(id, std::move(branch));
     return id;
 }
@@ -255,13 +264,10 @@ BranchId Engine::fork(BranchId parent_id, std::int32_t position) {
     child->rules = parent.rules;
     child->seed = parent.seed;
     child->stream = child_stream(parent.seed, parent.stream, static_cast<std::uint32_t>(position), parent.num_forks_at[position]++);
-    child->owner = parent.owner;
     set_tip(*child, cut_at(parent.tip, position));
     replay(*child);
     stats_.num_tokens_shared += position;
-    const BranchId id = child->id;
-    branches_.emplace(id, std::move(child));
-    return id;
+    return add(std::move(child), parent.owner);
 }
 
 void Engine::truncate(BranchId id, std::int32_t position) {
@@ -355,6 +361,10 @@ void Engine::close(BranchId id) {
     Run * tip = branch.tip;
     --tip->num_tips;
     forget_events(id);
+    const auto account = accounts_.find(branch.owner);
+    if (account != accounts_.end() && account->second.num_branches > 0) { // it may have been forgotten meanwhile
+        --account->second.num_branches;
+    }
     branches_.erase(id);
     prune_upwards(tip);
 }
@@ -365,19 +375,19 @@ void Engine::set_quota(std::int64_t owner, std::int64_t max_tokens) {
     if (max_tokens < 0) {
         fail(ErrorCode::InvalidArgument, "the quota is " + number(max_tokens) + " tokens, but must be >= 0");
     }
-    Quota & quota = quotas_[owner];
-    quota.limit = quota.spent + max_tokens;
+    Account & account = accounts_[owner];
+    account.limit = account.spent + max_tokens;
 }
 
 std::int64_t Engine::quota_spent(std::int64_t owner) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = quotas_.find(owner);
-    return found == quotas_.end() ? 0 : found->second.spent;
+    const auto found = accounts_.find(owner);
+    return found == accounts_.end() ? 0 : found->second.spent;
 }
 
 void Engine::forget_owner(std::int64_t owner) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    quotas_.erase(owner);
+    accounts_.erase(owner);
 }
 
 void Engine::shutdown() {

@@ -61,7 +61,7 @@ void Engine::decode_lanes() {
         cache_->append_ids(*lane, batch_.ids());
         const Branch * generating = first_generating(*lane);
         if (generating != nullptr) {
-            ++quotas_[generating->owner].spent; // given tokens are free, as prompts are
+            ++accounts_[generating->owner].spent; // given tokens are free, as prompts are
         }
         std::int64_t & count = generating != nullptr ? stats_.num_tokens_decoded : stats_.num_tokens_prefilled;
         (lane->num_ever_cached == lane->size() ? stats_.num_tokens_redecoded : count) += 1;
@@ -86,8 +86,8 @@ void Engine::enforce_quotas() {
             continue;
         }
         const std::int64_t owner = generating->owner;
-        const Quota & quota = quotas_[owner];
-        if (quota.limit < 0 || quota.spent + planned[owner] < quota.limit) {
+        const Account & account = accounts_[owner];
+        if (account.limit < 0 || account.spent + planned[owner] < account.limit) {
             ++planned[owner];
             ++i;
             continue;
@@ -111,7 +111,7 @@ void Engine::make_room_for_lanes() {
             end_all(lanes_.front(), StopReason::CacheFull);
             return;
         }
-        preempt(*std::max_element(lanes_.begin(), lanes_.end(), [](const Run * a, const Run * b) { return first_id(*a) < first_id(*b); }));
+        preempt(*std::max_element(lanes_.begin(), lanes_.end(), [](const Run * a, const Run * b) { return order_of(*a) < order_of(*b); }));
     }
 }
 

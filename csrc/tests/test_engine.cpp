@@ -5,6 +5,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <limits>
 #include <map>
 #include <random>
 #include <thread>
@@ -174,6 +176,33 @@ TEST_CASE("parking frees a branch's own cells and loses no token") {
     CHECK(setup.engine.stats().num_cells_used == 0);
     CHECK(setup.engine.stats().num_sequences_used == 0);
     CHECK(setup.context.num_used() == 0);
+}
+
+TEST_CASE("the owner who began first goes first, with forks that are younger than another's branches too") {
+    EngineOptions narrow;
+    narrow.max_rows = 2;
+    Setup setup({}, narrow);
+    setup.sampling->logit_bias = {{setup.context.options.num_vocab - 1, -std::numeric_limits<float>::infinity()}};
+    const BranchId main = setup.open(0, 20, 1);
+    setup.engine.run(main, false);
+    setup.finish();
+    std::vector<BranchId> others;
+    for (std::uint64_t stream = 1; stream < 5; ++stream) {
+        others.push_back(setup.open(stream, 20, 2));
+        setup.engine.run(others.back(), false);
+    }
+    setup.engine.advance(0, {}); // two of them are rows now
+    for (std::int32_t position = 6; position < 9; ++position) {
+        setup.engine.run(setup.engine.fork(main, position), false);
+    }
+    std::vector<bool> is_others;
+    for (const Event & event : setup.finish()) {
+        is_others.push_back(std::find(others.begin(), others.end(), event.branch) != others.end());
+    }
+    CHECK(is_others == std::vector<bool>{true, true, false, false, false, true, true});
+    for (std::size_t i = 0; i < others.size(); ++i) {
+        CHECK(setup.engine.tokens(others[i]).size() == prompt.size() + 20);
+    }
 }
 
 TEST_CASE("a quota is never exceeded") {

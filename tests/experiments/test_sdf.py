@@ -106,6 +106,12 @@ def test_deeper_forks_come_with_the_option(tmp_path: Path) -> None:
     )
 
 
+def test_tokens_are_told_before_the_first_tree_is_complete(tmp_path: Path) -> None:
+    ticking = iter(range(10**6))
+    told = [one for one in small_run(tmp_path, clock=lambda: float(next(ticking))).run() if one.num_done == 0]
+    assert max(one.num_tokens for one in told) > 0
+
+
 def test_running_again_repeats_nothing(tmp_path: Path) -> None:
     list(small_run(tmp_path).run())
     before = (tmp_path / "trees.jsonl.gz").read_bytes()
