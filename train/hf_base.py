@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,22 @@ def load_hf_base(name: str, tuning: TuningConfig, *, rules: InputRules | None, d
         if tuning.tuning == "lora":
             body = _with_adapters(body, tuning)
 
+    tokenise, bos = _tokeniser(name, tokenizer)
+    return Base(
+        name,
+        body,
+        int(whole.config.hidden_size),
+        int(whole.config.max_position_embeddings),
+        rules or dataclasses.replace(CHAT_RULES, bos=bos),
+        tokenise,
+        computing(body),
+        is_tiny=False,
+    )
+
+
+def computing(body: Any) -> Callable[[Tensor, Tensor | None, Tensor], Tensor]:
+    """Say how a body of transformers turns tokens into hidden states: see `Base.compute`."""
+
     def compute(tokens: Tensor, visible: Tensor | None, positions: Tensor) -> Tensor:
         mask = None
         if visible is not None:  # additive: what every attention implementation of transformers takes
@@ -57,17 +74,7 @@ def load_hf_base(name: str, tuning: TuningConfig, *, rules: InputRules | None, d
         ).last_hidden_state
         return hidden
 
-    tokenise, bos = _tokeniser(name, tokenizer)
-    return Base(
-        name,
-        body,
-        int(whole.config.hidden_size),
-        int(whole.config.max_position_embeddings),
-        rules or dataclasses.replace(CHAT_RULES, bos=bos),
-        tokenise,
-        compute,
-        is_tiny=False,
-    )
+    return compute
 
 
 def merged_state(base: Base) -> dict[str, Tensor]:
