@@ -12,7 +12,7 @@ from typing import Any
 import click
 import torch
 
-from arts_lite.tasks import TASKS, make_task
+from arts_lite.tasks import TASKS, make_task, with_difficulty
 from arts_lite.train.commands import pick_device, pick_precision, stopped_by_interrupt
 from arts_lite.train.export import FILE_TYPES
 from arts_lite.train.extinction import BankTrace, bank_of
@@ -41,6 +41,7 @@ def _count(flag: str, name: str, text: str, *, low: int = 1) -> Callable[[Any], 
 @click.option("--dev-data", metavar="FILE|hf:OWNER/NAME", help="gsm8k, math, jsonl: problems of the dev metric.")
 @click.option("--num-problems", type=click.IntRange(1), metavar="N", help="To train on.  [default: all, or fresh ones]")
 @click.option("--problem-seed", type=int, default=0, show_default=True, help="Of generated problems.")
+@click.option("--difficulty", metavar="NAME=VALUE,...", help="Of generated problems; with one --task.")
 @click.option("--bank", metavar="DIR", help="Trees of the base (arts-lite sdf): the extinction probe's traces.")
 @click.option("--template", metavar="FILE.gguf", help="GGUF of a HF base: write the tuned policy as a GGUF too.")
 @click.option("--max-bank", type=click.IntRange(2), default=2000, show_default=True, metavar="N", help="Traces of it.")
@@ -129,6 +130,11 @@ def _questions(policy: Policy, config: GrpoConfig, options: dict[str, Any], spli
     for name in options["tasks"]:
         task = make_task(name)
         policy.check_task(task)
+        if options["difficulty"] is not None:
+            try:
+                task = with_difficulty(task, options["difficulty"])
+            except ValueError as error:
+                raise click.UsageError(str(error)) from error
         source = options["dev_data" if is_dev else "data"]
         if task.generate is not None:
             problems = task.generate(options["problem_seed"], split)

@@ -150,13 +150,15 @@ class _Work:
 
 
 def _task(options: dict[str, Any]) -> Task:
-    from arts_lite.tasks import load_grader, make_task
+    from arts_lite.tasks import load_grader, make_task, with_difficulty
 
     task = make_task(
         options["task"],
         prompt=options["prompt"],
         grader=None if options["grader"] is None else load_grader(options["grader"]),
     )
+    if options["difficulty"] is not None:
+        task = with_difficulty(task, options["difficulty"])
     named = {part: options[f"{part}_column"] for part in ("question", "answer", "id") if options[f"{part}_column"]}
     if not named:
         return task

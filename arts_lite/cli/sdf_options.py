@@ -32,6 +32,9 @@ problem_options = _group(
     click.option("--num-problems", type=click.IntRange(1), help="How many; of --data: at most."),
     click.option("--split", metavar="NAME", help=f"Of the hub's data, or of generated problems: {_splits}."),
     click.option("--problem-seed", type=int, default=0, show_default=True, help="Of generated problems."),
+    click.option(
+        "--difficulty", metavar="NAME=VALUE,...", help="Of generated problems, such as num_operators=6,max_value=9999."
+    ),
     click.option("--question-column", metavar="NAME", help="Of --data."),
     click.option("--answer-column", metavar="NAME", help="Of --data."),
     click.option("--id-column", metavar="NAME", help="Of --data; may be missing there."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from arts_lite.tasks.answers import canonical_answer, extract_answer, same_answer
+from arts_lite.tasks.difficulty import with_difficulty
 from arts_lite.tasks.grading import Grader, MathGrader
 from arts_lite.tasks.problem import Problem, Rewards
 from arts_lite.tasks.rows import Columns, DataError
@@ -24,4 +25,5 @@ __all__ = [
     "make_task",
     "same_answer",
     "stated_answer",
+    "with_difficulty",
 ]
