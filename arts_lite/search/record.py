@@ -47,7 +47,7 @@ class Branch:
         steps: complete steps from the prompt on, those before the fork included. An ended trace's last step is the
             text after its last boundary, if any of it is visible.
         reason: why it ended, was cut or was pruned; None while it lives.
-        why: the strategy's words for pruning it.
+        why: the strategy's words for pruning it; begins with "parked" if it was when the search ended.
         text: all that was generated from the prompt on; known once it no longer lives.
         tokens: generated from the prompt on, int32[length - num_prompt_tokens]; known with `text`.
         log_probs: under the model, float32[length - num_prompt_tokens]; known with `text`.

@@ -121,12 +121,14 @@ class Search:
         unfinished = [branch for branch in self._tree.branches if branch.is_alive]
         for branch in unfinished:
             self._live.read_all(branch)
+            is_parked = branch.state is BranchState.PARKED
             if reason in _CUTS:
                 branch.state, branch.reason = BranchState.CUT, reason
+                branch.why = "parked" if is_parked else ""
                 self._tree.set_answer(branch, self.request.extract(branch.text))
             else:
                 why = "no other answer can win" if reason is StopReason.DECIDED else "the search is over"
-                self._mark_pruned(branch, why)
+                self._mark_pruned(branch, f"parked; {why}" if is_parked else why)
         self._live.close_all()
         score_together([(self.request.scorer, branch) for branch in unfinished])
         decision = self.request.strategy.decide(self._tree)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from arts_lite.search import Branch, SearchResult
 from arts_lite.tree import Origin, Trace, TraceEnd, Tree, step_sums, tree_of
 
@@ -54,4 +57,13 @@ def _trace(branch: Branch, num_prompt_tokens: int) -> Trace:
         branch.parent,
         0 if branch.parent is None else branch.start - num_prompt_tokens,
         end,
+        _log_flow(branch, len(ends)),
     )
+
+
+def _log_flow(branch: Branch, num_steps: int) -> NDArray[np.float64]:
+    """What a step scorer said of each step, nan where it was not asked: float64[num_steps]."""
+    values = np.full(num_steps, np.nan)
+    known = branch.step_scores[:num_steps]
+    values[: len(known)] = known
+    return values

@@ -24,6 +24,8 @@ class Trace:
         parent: index of the trace that it was forked from, None for a main trace.
         num_tokens_shared: how many of its first tokens it took over from that one; 0 for a main trace.
         end: how it ended.
+        log_flow: float64[num_steps], a verifier's value of the prefix that each step ends; nan, or None for all:
+            none was read.
     """
 
     tokens: NDArray[np.int32]
@@ -34,6 +36,7 @@ class Trace:
     parent: int | None = None
     num_tokens_shared: int = 0
     end: TraceEnd = field(default_factory=TraceEnd)
+    log_flow: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         starts = (0, *self.step_ends)
@@ -42,6 +45,8 @@ class Trace:
         for name in ("step_texts", "log_pf_model", "log_pf_sampling"):
             if len(getattr(self, name)) != len(self.step_ends):
                 raise ValueError(f"{name} has {len(getattr(self, name))} values for {len(self.step_ends)} steps")
+        if self.log_flow is not None and len(self.log_flow) != len(self.step_ends):
+            raise ValueError(f"log_flow has {len(self.log_flow)} values for {len(self.step_ends)} steps")
         if not 0 <= self.num_tokens_shared <= len(self.tokens) or (self.parent is None and self.num_tokens_shared):
             raise ValueError(
                 f"num_tokens_shared is {self.num_tokens_shared}, but must be 0 for a main trace and at most "
@@ -87,6 +92,7 @@ def traces_of(tree: Tree) -> list[Trace]:
                 None if parent < 0 else parent,
                 int(tree.trace_shared[index]),
                 end,
+                tree.log_flow[path],
             )
         )
     return traces
@@ -101,6 +107,7 @@ class _Nodes:
         self._num_draws = [0]
         self._log_pf_model = [0.0]
         self._log_pf_sampling = [0.0]
+        self._log_flow = [float("nan")]
         self._steps: list[NDArray[np.int32]] = [np.zeros(0, np.int32)]
         self._texts = [""]
         self._by_step: dict[tuple[int, bytes], int] = {}
@@ -125,7 +132,10 @@ class _Nodes:
             self._log_pf_model.append(float(trace.log_pf_model[index]))
             self._log_pf_sampling.append(float(trace.log_pf_sampling[index]))
             self._steps.append(step)
+            self._log_flow.append(float("nan"))
             self._texts.append(trace.step_texts[index])
+        if trace.log_flow is not None and np.isnan(self._log_flow[node]):
+            self._log_flow[node] = float(trace.log_flow[index])
         return node
 
     def to_tree(self, traces: Sequence[Trace], ends: list[int], origin: Origin) -> Tree:
@@ -144,6 +154,7 @@ class _Nodes:
             np.array([-1 if trace.parent is None else trace.parent for trace in traces], np.int32),
             np.array([trace.num_tokens_shared for trace in traces], np.int32),
             tuple(trace.end for trace in traces),
+            np.array(self._log_flow),
         )
 
 

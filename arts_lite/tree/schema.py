@@ -30,6 +30,7 @@ def tree_to_json(tree: Tree) -> dict[str, Any]:
             "log_pf_model": float(tree.log_pf_model[node]),
             "log_pf_sampling": float(tree.log_pf_sampling[node]),
             "num_draws": int(tree.num_draws[node]),
+            **({"log_flow": float(tree.log_flow[node])} if np.isfinite(tree.log_flow[node]) else {}),
         }
         for node in range(tree.num_nodes)
     ]
@@ -83,6 +84,7 @@ def tree_from_json(plain: Any) -> Tree:
         np.array([-1 if trace["parent"] is None else trace["parent"] for trace in traces], np.int32),
         np.array([trace["num_tokens_shared"] for trace in traces], np.int32),
         tuple(TraceEnd(**{name: trace.get(name, getattr(TraceEnd(), name)) for name in _END}) for trace in traces),
+        np.array([np.nan if node.get("log_flow") is None else node["log_flow"] for node in nodes], np.float64),
     )
 
 
@@ -115,6 +117,8 @@ def _check_nodes(nodes: list[dict[str, Any]]) -> None:
         _require(is_tokens, f"{where}.tokens", tokens, "a list of token ids")
         for name in ("log_pf_model", "log_pf_sampling"):
             _require(_is_number(node.get(name)), f"{where}.{name}", node.get(name), "a finite number")
+        flow = node.get("log_flow")
+        _require(flow is None or _is_number(flow), f"{where}.log_flow", flow, "a finite number or null")
         _require(_is_whole(node.get("num_draws"), 0, _INT32), f"{where}.num_draws", node.get("num_draws"), "a count")
 
 

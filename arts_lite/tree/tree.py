@@ -22,7 +22,7 @@ class TraceEnd:
     Attributes:
         state: "ended", "cut" or "pruned".
         reason: a value of `arts_lite.types.StopReason`, or None.
-        why: the strategy's words for pruning or parking it, or "".
+        why: the strategy's words for pruning it, or ""; begins with "parked" if it was when the search ended.
         answer: what was extracted from its text, or None.
         correct: a grader's verdict, or None where nobody graded it.
         reward: > 0, or None.
@@ -91,6 +91,7 @@ class Tree:
         trace_parent: int32[num_traces], the trace that it was forked from, -1 for a main trace.
         trace_shared: int32[num_traces], how many generated tokens it took over from that one.
         ends: one per trace.
+        log_flow: float64[num_nodes], the verifier's value of the prefix, natural log; nan where none was read.
     """
 
     origin: Origin
@@ -106,6 +107,7 @@ class Tree:
     trace_parent: NDArray[np.int32]
     trace_shared: NDArray[np.int32]
     ends: tuple[TraceEnd, ...]
+    log_flow: NDArray[np.float64]
 
     @property
     def num_nodes(self) -> int:

@@ -36,6 +36,11 @@ def step_log_pf(tokens: tuple[int, ...]) -> float:
     return -sum((place + 1) * (token + 0.5) for place, token in enumerate(tokens)) / 7
 
 
+def step_log_flow(tokens: tuple[int, ...]) -> float:
+    """A log-flow that is a function of the prefix; of some it is not known."""
+    return float("nan") if sum(tokens) % 3 == 1 else len(tokens) - sum(tokens) / 3
+
+
 @st.composite
 def trace_lists(draw: st.DrawFn, max_traces: int = 6) -> list[Trace]:
     """Main traces and forks over few tokens, so that prefixes coincide; steps end after every token 0."""
@@ -51,7 +56,10 @@ def trace_lists(draw: st.DrawFn, max_traces: int = 6) -> list[Trace]:
         log_pf = np.array([step_log_pf(tokens[:end]) for end in step_ends], np.float64)
         texts = tuple(str(tokens[start:end]) for start, end in zip(starts, step_ends, strict=True))
         end = draw(ENDS)
-        traces.append(Trace(np.array(tokens, np.int32), step_ends, texts, log_pf, log_pf * 2, parent, shared, end))
+        flow = np.array([step_log_flow(tokens[:end]) for end in step_ends], np.float64)
+        traces.append(
+            Trace(np.array(tokens, np.int32), step_ends, texts, log_pf, log_pf * 2, parent, shared, end, flow)
+        )
     return traces
 
 

@@ -87,6 +87,15 @@ def test_the_verifier_decides_unless_told_otherwise() -> None:
     assert not any(tree.is_open for tree in verifier.trees)
 
 
+def test_the_tree_keeps_what_the_verifier_said_of_every_step() -> None:
+    with Solver(FakeProposer(), FakeVerifier(), SolverConfig(n=4)) as solver:
+        tree = solver.solve("what is it?").tree
+    assert tree is not None
+    assert tree.num_nodes > 2
+    assert math.isnan(tree.log_flow[0])
+    assert tree.log_flow[1:].tolist() == [float(len(text)) for text in tree.texts[1:]]
+
+
 def test_a_call_that_is_left_leaves_nothing_of_the_verifier() -> None:
     verifier = FakeVerifier()
     with Solver(FakeProposer(), verifier, SolverConfig(n=4)) as solver:

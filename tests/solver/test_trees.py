@@ -15,6 +15,7 @@ from arts_lite.search.ballot import Decision, by_vote
 from arts_lite.solver import Solution, Solver, SolverConfig
 from arts_lite.solver.trees import tree_of_search
 from arts_lite.tree import Tree, TreeWriter, read_trees, traces_of
+from arts_lite.types import StopReason
 
 
 def solve(engine: FakeEngine, **settings: object) -> Solution:
@@ -88,18 +89,28 @@ def test_a_tree_of_any_search_can_be_written_and_read_again(tmp_path: Path, sett
 class MiddleFork:
     """Forks in the middle of the first step and stops before the fork has written anything."""
 
+    def __init__(self, reason: StopReason) -> None:
+        self._reason = reason
+
     def start(self, tree: SearchTree) -> list[Action]:
         return [Open(pause_on_step=True)]
 
     def react(self, tree: SearchTree, branch: Branch) -> list[Action]:
-        return [Fork(0, branch.steps[0].end - 3), Park(1), Stop()]
+        return [Fork(0, branch.steps[0].end - 3), Park(1), Stop(self._reason)]
 
     def decide(self, tree: SearchTree) -> Decision:
         return by_vote(tree)
 
 
 def test_a_fork_in_the_middle_of_a_step_that_never_ran_is_a_node() -> None:
-    result = search(FakeEngine(scripted({"one\n\n=1": 1.0})), MiddleFork())
+    result = search(FakeEngine(scripted({"one\n\n=1": 1.0})), MiddleFork(StopReason.COMPLETE))
     tree = tree_of_search("q", result, settings={"proposer": {}, "sampling": {}, "rules": {}}, versions={})
     assert tree.texts == ("", "one\n\n", "on")
     assert [end.state for end in tree.ends] == ["pruned", "pruned"]
+    assert [end.why for end in tree.ends] == ["the search is over", "parked; the search is over"]
+    assert np.isnan(tree.log_flow).all()
+
+
+def test_a_parked_branch_that_a_budget_cut_is_told_apart() -> None:
+    result = search(FakeEngine(scripted({"one\n\n=1": 1.0})), MiddleFork(StopReason.BUDGET_TOKENS))
+    assert [(branch.state.value, branch.why) for branch in result.tree.branches] == [("cut", ""), ("cut", "parked")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -28,6 +29,9 @@ def assert_same_trace(a: Trace, b: Trace) -> None:
     )
     np.testing.assert_array_equal(a.log_pf_model, b.log_pf_model)
     np.testing.assert_array_equal(a.log_pf_sampling, b.log_pf_sampling)
+    assert a.log_flow is not None
+    assert b.log_flow is not None
+    np.testing.assert_array_equal(a.log_flow, b.log_flow)
 
 
 @given(trace_lists())
@@ -105,3 +109,16 @@ def test_steps_that_do_not_cut_the_tokens_are_refused(step_ends: list[int]) -> N
 def test_a_main_trace_shares_nothing() -> None:
     with pytest.raises(ValueError, match="num_tokens_shared"):
         make([1, 2], [2], shared=1)
+
+
+def test_a_node_takes_its_log_flow_from_the_first_trace_that_knows_it() -> None:
+    without = make([1, 0, 2], [2, 3])
+    partly = dataclasses.replace(without, log_flow=np.array([0.5, np.nan]))
+    whole = dataclasses.replace(without, log_flow=np.array([0.75, 1.5]))
+    np.testing.assert_array_equal(tree_of([without], ORIGIN).log_flow, [np.nan] * 3)
+    np.testing.assert_array_equal(tree_of([without, partly, whole], ORIGIN).log_flow, [np.nan, 0.5, 1.5])
+
+
+def test_a_trace_with_too_few_log_flows_is_refused() -> None:
+    with pytest.raises(ValueError, match="log_flow has 1 values for 2 steps"):
+        dataclasses.replace(make([1, 0, 2], [2, 3]), log_flow=np.zeros(1))

@@ -28,7 +28,9 @@ def test_every_tree_keeps_to_the_shipped_schema_and_reads_back_equal(traces: lis
     assert again.origin == origin
     assert again.ends == tree.ends
     assert again.texts == tree.texts
-    for name in ("parent", "depth", "log_pf_model", "log_pf_sampling", "num_draws", "step_tokens", "step_offsets"):
+    for name in (
+        *("parent", "depth", "log_pf_model", "log_pf_sampling", "log_flow", "num_draws", "step_tokens", "step_offsets"),
+    ):
         np.testing.assert_array_equal(getattr(again, name), getattr(tree, name))
         assert getattr(again, name).dtype == getattr(tree, name).dtype
     for name in ("trace_node", "trace_parent", "trace_shared"):
@@ -67,6 +69,7 @@ BEYOND_THE_SCHEMA = [  # it cannot compare an index with another one, and JSON h
         (["nodes", 1, "tokens"], [True], r"nodes\[1\].tokens"),
         (["nodes", 1, "log_pf_model"], "x", r"nodes\[1\].log_pf_model"),
         (["nodes", 1, "log_pf_sampling"], float("nan"), r"nodes\[1\].log_pf_sampling"),
+        (["nodes", 1, "log_flow"], "high", r"nodes\[1\].log_flow"),
         (["nodes", 1, "num_draws"], 0.5, r"nodes\[1\].num_draws"),
         (["nodes", 1, "text"], 5, r"nodes\[1\].text"),
         (["traces", 0, "node"], 9, r"traces\[0\].node is 9"),
@@ -99,3 +102,11 @@ def test_fields_of_a_later_writer_are_left_out() -> None:
 def test_scores_that_are_not_finite_become_null() -> None:
     plain = tree_to_json(tree_of([small_trace(score=float("-inf"))], Origin("q")))
     assert plain["traces"][0]["score"] is None
+
+
+def test_a_file_of_an_earlier_writer_has_no_log_flow() -> None:
+    plain = plain_tree()
+    assert all("log_flow" not in node for node in plain["nodes"])
+    assert np.isnan(tree_from_json(plain).log_flow).all()
+    plain["nodes"][1]["log_flow"] = None
+    assert np.isnan(tree_from_json(plain).log_flow).all()
