@@ -121,6 +121,9 @@ private:
     BranchId add(std::unique_ptr<Branch> branch, std::int64_t owner);
     std::shared_ptr<const SamplingParams> intern(const std::shared_ptr<const SamplingParams> & sampling);
     void check_prompt(const std::vector<Token> & tokens, const SamplingParams & sampling, std::int32_t max_tokens) const;
+    std::size_t num_text_bytes(const Branch & branch, std::int32_t end) const;
+
+    // engine_runs.cpp
     Run * cut_at(Run * tip, std::int32_t position);
     Run * split(Run * run, std::int32_t position);
     void replay(Branch & branch);
@@ -134,7 +137,6 @@ private:
     void end(Branch & branch, StopReason reason);
     void forget_events(BranchId branch);
     std::vector<const Run *> path_of(const Branch & branch) const;
-    std::size_t num_text_bytes(const Branch & branch, std::int32_t end) const;
     void drop_exclusive(Branch & branch);
 
     // engine_admission.cpp
