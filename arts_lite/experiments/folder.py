@@ -19,11 +19,14 @@ class DatasetError(ArtsError):
     """A data set's folder cannot be used, or its settings are others than asked for."""
 
 
-def settle(folder: Path, settings: Mapping[str, Any]) -> None:
+def settle(folder: Path, settings: Mapping[str, Any], what: str = "trees") -> None:
     """Write a folder's settings, or check that it has the same ones already.
 
+    Args:
+        what: the folder holds, for the message.
+
     Raises:
-        DatasetError: the folder holds trees of other settings (the text names them), or cannot be written.
+        DatasetError: the folder holds things of other settings (the text names them), or cannot be written.
     """
     wanted = json.loads(json.dumps(settings))
     path = folder / SETTINGS
@@ -49,7 +52,7 @@ def settle(folder: Path, settings: Mapping[str, Any]) -> None:
     others = sorted(_differences(found, wanted))
     if others:
         raise DatasetError(
-            f"{folder} holds trees of other settings: {'; '.join(others[:6])}; give the same ones to go on, "
+            f"{folder} holds {what} of other settings: {'; '.join(others[:6])}; give the same ones to go on, "
             "or choose an empty folder"
         )
 

@@ -88,6 +88,7 @@ class SdfRun:
         suffix: ".jsonl", ".jsonl.gz" or ".jsonl.zst".
         model_sha256: of the proposer's file; None: not known, and then not checked when the run goes on.
         engine_options: those that change what is drawn; JSON-ready.
+        kind: what the settings call the folder.
         clock: seconds, monotonic.
 
     Raises:
@@ -106,6 +107,7 @@ class SdfRun:
         suffix: str = ".jsonl.gz",
         model_sha256: str | None = None,
         engine_options: Mapping[str, Any] | None = None,
+        kind: str = "sdf",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not 1 <= shard[0] <= shard[1]:
@@ -128,6 +130,7 @@ class SdfRun:
         self._suffix = suffix
         self._model_sha256 = model_sha256
         self._engine_options = dict(engine_options or {})
+        self._kind = kind
         self._clock = clock
         engine = proposer.engine
         max_open = 1 if engine.is_reproducible else config.max_open  # what is open beside a problem changes its bits
@@ -177,7 +180,7 @@ class SdfRun:
         plain = self._resolved.to_dict()
         kept = ("n", "fork_prob", "max_fork_depth", "max_tokens", "seed", "system", "sampling", "rules")
         return {
-            "kind": "sdf",
+            "kind": self._kind,
             "task": self._task.name,
             "prompt": "plain form" if self._proposer.tasks else self._task.prompt_template,
             "prompt_tokens": self._prompt_digest,

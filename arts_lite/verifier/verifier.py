@@ -106,7 +106,11 @@ class _Node:
 
 
 class VerifierTree:
-    """The mirror of one question's tree: every prefix is decoded once, however many traces share it."""
+    """The mirror of one question's tree: every prefix is decoded once, however many traces share it.
+
+    Attributes:
+        num_tokens: decoded so far, the question's included.
+    """
 
     def __init__(self, verifier: Verifier, question: str, delimiters: Sequence[str] = ()) -> None:
         self._verifier = verifier
@@ -117,6 +121,7 @@ class VerifierTree:
         self._branches: list[BranchId] = []
         self._root: _Node | None = None
         self._unread: list[_Node] = []  # what a call that failed left behind is read by the next one
+        self.num_tokens = 0
 
     def log_flows(self, traces: Sequence[Sequence[str]]) -> list[NDArray[np.float64]]:
         """Read traces, those steps only that no earlier call has read: per trace float64[num_steps].
@@ -179,6 +184,7 @@ class VerifierTree:
             node = child
             fresh.append(child)
         self._engine.append(branch, tokens, marks=[one.end for one in fresh])
+        self.num_tokens += len(tokens)
         return fresh
 
     def _open(self) -> BranchId:
@@ -186,6 +192,7 @@ class VerifierTree:
             self._question, sampling=_SAMPLING, rules=_RULES, seed=0, stream=len(self._branches), max_tokens=1
         )
         self._branches.append(branch)
+        self.num_tokens += len(self._question)
         return branch
 
     def _fork(self, node: _Node) -> BranchId:

@@ -112,7 +112,7 @@ def test_every_prefix_is_decoded_once(verifier: Verifier, group: int) -> None:
             tree.log_flows(traces[start : start + group])
         before = num_decoded(verifier)
         tree.log_flows(traces)
-        assert num_decoded(verifier) == before == num_distinct_tokens(traces)
+        assert num_decoded(verifier) == before == num_distinct_tokens(traces) == tree.num_tokens
 
 
 def test_a_longer_trace_costs_its_new_steps_alone(verifier: Verifier) -> None:
