@@ -91,6 +91,8 @@ def check_model_file(path: str | Path) -> GGUFHeader:
         raise ModelLoadError(
             f"{path} is a LoRA adapter, not a model; pass it as EngineConfig(lora=...) beside its model"
         )
+    if header.architecture == "arts-probe":
+        raise ModelLoadError(f"{path} is a probe: it goes with its proposer and is no model; give it as the probe")
     if not header.architecture:
         raise ModelLoadError(f"{path} names no general.architecture; it is not a language model")
     reason = why_unsupported(header)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from arts_lite.errors import VerifierError
 from arts_lite.verifier.head import Head
+from arts_lite.verifier.keys import Keys, head_keys
+from arts_lite.verifier.output import check_output, finite, log_flow_of, require
 from arts_lite.verifier.text import InputRules
 
 if TYPE_CHECKING:
@@ -23,9 +20,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 PREFIX = "arts.verifier."
-OUTPUTS = ("log_flow", "logit", "score")
-"""What a calibrated head gives: a natural log-flow, the log-odds of a correct answer, or only an order."""
-
 _UNUSED = 5  # token type in a GGUF
 
 
@@ -66,30 +60,15 @@ class VerifierFormat:
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _require(bool(self.objective), "objective", self.objective, "a name")
-        _require(self.output in OUTPUTS, "output", self.output, f"one of {', '.join(OUTPUTS)}")
-        _require(0 < self.scale < math.inf, "scale", self.scale, "a finite number > 0, or the order would be reversed")
-        _require(math.isfinite(self.offset), "offset", self.offset, "finite")
-        _require(0 < self.reward_wrong < math.inf, "reward_wrong", self.reward_wrong, "> 0, since its log is used")
-        _require(
-            self.reward_wrong < self.reward_correct < math.inf, "reward_correct", self.reward_correct, "> reward_wrong"
-        )
-        _require(self.slot is None or self.slot >= 0, "slot", self.slot, "a token's id, or None")
+        check_output(self)
+        require(self.slot is None or self.slot >= 0, "slot", self.slot, "a token's id, or None")
 
     def log_flow(self, values: ArrayLike) -> NDArray[np.float64]:
         """Turn the head's numbers into log-flows, of any shape; for the output "score" into calibrated scores."""
-        calibrated = self.scale * np.asarray(values, np.float64) + self.offset
-        if self.output != "logit":
-            return np.asarray(calibrated)
-        # log(wrong + (correct - wrong) * sigmoid(x)), without overflow on either side
-        log_correct, log_wrong = math.log(self.reward_correct), math.log(self.reward_wrong)
-        mixed = np.logaddexp(log_correct - np.logaddexp(0, -calibrated), log_wrong - np.logaddexp(0, calibrated))
-        return np.asarray(mixed)
+        return log_flow_of(self, values)
 
     def keys(self) -> dict[str, str | int | float]:
         """Write it as metadata: texts, whole numbers (uint32) and numbers (float64). What is empty is left out."""
-        data = self.head.data
-        text = base64.b64encode(data).decode("ascii")
         keys: dict[str, str | int | float | None] = {
             "version": VERSION,
             "objective": self.objective,
@@ -102,10 +81,7 @@ class VerifierFormat:
             "reward.wrong": float(self.reward_wrong),
             "calibration.scale": float(self.scale),
             "calibration.offset": float(self.offset),
-            "head.n_embd": len(self.head.weight),
-            "head.length": len(text),
-            "head.sha256": hashlib.sha256(data).hexdigest(),
-            "head.data": text,
+            **head_keys(self.head),
             "slot_token_id": self.slot,
             "base.name": self.base_name,
             "base.sha256": self.base_sha256,
@@ -115,15 +91,6 @@ class VerifierFormat:
         return {PREFIX + key: value for key, value in keys.items() if value not in (None, "")}
 
 
-def finite(value: Any) -> Any:
-    """Replace numbers that JSON does not know by None, at any depth."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def read_verifier(header: GGUFHeader) -> VerifierFormat:
     """Read and check a file's keys against the file itself.
 
@@ -131,8 +98,8 @@ def read_verifier(header: GGUFHeader) -> VerifierFormat:
         VerifierError: no verifier, one of another version, a key that is missing or wrong, a damaged head, a head or a
             tokenizer of another model.
     """
-    keys = _Keys(header)
-    keys.check_version()
+    keys = Keys(header, PREFIX, "verifier", "Make one with `arts-lite train verifier`, or use the file as the proposer")
+    keys.check_version(VERSION)
     try:
         found = VerifierFormat(
             objective=keys.text("objective"),
@@ -158,80 +125,16 @@ def read_verifier(header: GGUFHeader) -> VerifierFormat:
     return found
 
 
-class _Keys:
-    """A header's verifier keys; whatever is wrong with one becomes a VerifierError that names it."""
-
-    def __init__(self, header: GGUFHeader) -> None:
-        self.header = header
-        self._values = header.metadata
-
-    def error(self, what: str) -> VerifierError:
-        return VerifierError(f"{self.header.path} is no usable verifier: {what}. Export it again, or copy it anew")
-
-    def check_version(self) -> None:
-        if not any(key.startswith(PREFIX) for key in self._values):
-            raise VerifierError(
-                f"{self.header.path} is no verifier: it has no {PREFIX}* keys. Make one with `arts-lite train "
-                "verifier`, or use the file as the proposer"
-            )
-        version = self._values.get(PREFIX + "version")
-        if type(version) is not int or version != VERSION:
-            raise VerifierError(
-                f"{self.header.path} is a verifier of the format version {version!r}, but this software reads version "
-                f"{VERSION}; update the older of the two"
-            )
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self._values.get(PREFIX + key, default)
-        if not isinstance(value, str):
-            raise self.error(f"{PREFIX}{key} is {_shown(value)}, but must be a text")
-        return value
-
-    def number(self, key: str) -> float:
-        value = self.header.number(PREFIX + key)
-        if value is None:
-            raise self.error(f"{PREFIX}{key} is {_shown(self._values.get(PREFIX + key))}, but must be a number")
-        return float(value)
-
-    def optional_integer(self, key: str) -> int | None:
-        value = self._values.get(PREFIX + key)
-        if value is not None and type(value) is not int:
-            raise self.error(f"{PREFIX}{key} is {_shown(value)}, but must be a whole number")
-        return value
-
-    def integer(self, key: str) -> int:
-        value = self.optional_integer(key)
-        if value is None:
-            raise self.error(f"{PREFIX}{key} is missing")
-        return value
-
-    def json(self, key: str) -> Mapping[str, Any]:
-        value = json.loads(self.text(key))
-        if not isinstance(value, dict):
-            raise self.error(f"{PREFIX}{key} is {_shown(value)}, but must be a JSON object")
-        return value
+def _read_head(keys: Keys) -> Head:
+    head, own = keys.head(), keys.header.arch_value("embedding_length")
+    if len(head.weight) != own:
+        raise keys.error(
+            f"its head reads {len(head.weight)} numbers, but its hidden states have {own} (embedding_length)"
+        )
+    return head
 
 
-def _read_head(keys: _Keys) -> Head:
-    text, length, dim = keys.text("head.data"), keys.integer("head.length"), keys.integer("head.n_embd")
-    if len(text) != length:
-        raise keys.error(f"its head is damaged: {PREFIX}head.data has {len(text)} characters instead of {length}")
-    try:
-        data = base64.b64decode(text.encode("ascii"), validate=True)
-    except (binascii.Error, UnicodeEncodeError) as error:
-        raise keys.error(f"its head is damaged: {PREFIX}head.data is no base64 ({error})") from error
-    if hashlib.sha256(data).hexdigest() != keys.text("head.sha256"):
-        raise keys.error(f"its head is damaged: its SHA-256 is not {PREFIX}head.sha256")
-    if len(data) != 4 * (dim + 1):
-        raise keys.error(f"its head has {len(data)} bytes, but a weight of {dim} numbers and a bias take {4 * dim + 4}")
-    own = keys.header.arch_value("embedding_length")
-    if dim != own:
-        raise keys.error(f"its head reads {dim} numbers, but its hidden states have {own} (embedding_length)")
-    numbers = np.frombuffer(data, "<f4")
-    return Head(numbers[:-1], float(numbers[-1]))
-
-
-def _check_tokens(keys: _Keys, found: VerifierFormat) -> None:
+def _check_tokens(keys: Keys, found: VerifierFormat) -> None:
     own = keys.header.tokenizer_sha256
     if found.tokenizer_sha256 != own:
         raise keys.error(
@@ -251,15 +154,3 @@ def unused_token(metadata: Mapping[str, Any]) -> int | None:
     kinds = metadata.get("tokenizer.ggml.token_type")
     unused = [token for token, kind in enumerate(kinds) if kind == _UNUSED] if isinstance(kinds, list) else []
     return unused[-1] if unused else None
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return "missing"
-    text = repr(value)
-    return text if len(text) <= 80 else text[:80] + "..."
-
-
-def _require(holds: bool, name: str, value: object, rule: str) -> None:
-    if not holds:
-        raise ValueError(f"{name} is {value!r}, but must be {rule}")
