@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from arts_lite.search.budget import Budget
 from arts_lite.search.protocols import Engine
 from arts_lite.search.record import Branch, SearchTree, Step
@@ -26,6 +29,8 @@ class SearchRequest:
         max_tokens: most tokens that one trace may generate, >= 1.
         extract: finds the answer in a trace's text.
         same: tells whether two answers are equal; an equivalence.
+        read_values: (engine's branch, positions) -> what a value head on the engine says of the prefixes that end
+            there, nan where nothing was read; None: it has none. Fills in `Branch.values`.
     """
 
     question: int
@@ -39,6 +44,7 @@ class SearchRequest:
     seed: int = 0
     max_tokens: int = 1024
     budget: Budget = field(default_factory=Budget)
+    read_values: Callable[[BranchId, Sequence[int]], NDArray[np.float64]] | None = None
 
 
 class LiveBranches:
@@ -103,6 +109,7 @@ class LiveBranches:
             start = self._end_of_steps(branch)
             if end > start:
                 self._tree.add_step(branch, Step(start, end, self._text(handle, start, end)))
+        self._read_values(branch)
 
     def read_all(self, branch: Branch) -> None:
         """Read what a branch that will not go on has generated; what follows its last boundary is its last step."""
@@ -111,6 +118,10 @@ class LiveBranches:
         branch.text = self._text(handle)
         branch.tokens = self._engine.tokens(handle)[self._tree.num_prompt_tokens :]
         branch.log_probs, branch.sampling_log_probs = self._engine.log_probs(handle)
+        self._close_steps(branch, handle)
+        self._read_values(branch)
+
+    def _close_steps(self, branch: Branch, handle: BranchId) -> None:
         start = self._end_of_steps(branch)
         if branch.num_own_tokens == 0 or start == branch.length:
             return
@@ -120,6 +131,17 @@ class LiveBranches:
         else:  # nothing visible: it belongs to the step before, whose end a stop string may have swallowed
             start = branch.steps[-1].start
             branch.steps[-1] = Step(start, branch.length, self._text(handle, start))
+
+    def _read_values(self, branch: Branch) -> None:
+        read = self._request.read_values
+        if read is None or not branch.steps:
+            return
+        handle = self._handle(branch)
+        ends = [step.end for step in branch.steps]
+        values = read(handle, ends)
+        if np.isnan(values[-1]) and ends[-1] == branch.length:  # the last token of an ended trace is never decoded
+            values[-1:] = read(handle, [branch.length - 1])
+        branch.values = values.tolist()
 
     def _end_of_steps(self, branch: Branch) -> int:
         return branch.steps[-1].end if branch.steps else self._tree.num_prompt_tokens

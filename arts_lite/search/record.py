@@ -56,6 +56,7 @@ class Branch:
         group: number of its answer's equivalence class (`SearchTree.answers`), None without an answer.
         score: the scorer's value, higher is better; None without any token.
         step_scores: a step scorer's values, one per step; empty with other scorers.
+        values: what the engine read at each step's end, nan where nothing was; empty unless the request reads values.
     """
 
     index: int
@@ -76,6 +77,7 @@ class Branch:
     group: int | None = None
     score: float | None = None
     step_scores: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
 
     @property
     def has_ended(self) -> bool:
@@ -157,6 +159,7 @@ class SearchTree:
         branch = Branch(len(self.branches), parent.index, path, parent.depth + 1, position, position)
         branch.steps = [step for step in parent.steps if step.end <= position]
         branch.step_scores = parent.step_scores[: len(branch.steps)]
+        branch.values = parent.values[: len(branch.steps)]
         self.branches.append(branch)
         return branch
 
