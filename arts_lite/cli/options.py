@@ -10,14 +10,14 @@ import click
 
 from arts_lite.cli.commands import verbose_option
 from arts_lite.cli.texts import unescaped, valid_text
-from arts_lite.search import SCORERS, STRATEGIES
+from arts_lite.search import AGGREGATIONS, SCORERS, STRATEGIES
 from arts_lite.solver import Solver, SolverConfig
-from arts_lite.solver.judging import AGGREGATIONS
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p")
 _ENGINE = ("ctx_size", "gpu_layers", "threads", "kv_type", "reproducible")
 _SEARCH = (
-    *("strategy", "n", "fork_prob", "max_fork_depth", "scorer", "aggregation", "seed", "max_tokens"),
+    *("strategy", "n", "fork_prob", "max_fork_depth", "beam_width", "c_puct"),
+    *("scorer", "aggregation", "seed", "max_tokens"),
     *("budget_tokens", "budget_seconds", "budget_nodes", "system", "prompt_template"),
 )
 _Decorator = Callable[[Any], Any]
@@ -74,6 +74,8 @@ search_options = _group(
         "--fork-prob", type=click.FloatRange(0, 1), help="sdf: chance of a fork after a step.  [default: 0.5]"
     ),
     click.option("--max-fork-depth", type=_from(0), help="sdf: forks above a leaf, at most.  [default: 1]"),
+    click.option("--beam-width", type=_from(1), help="beam, dvts, mcts: next steps drawn of a prefix.  [default: 4]"),
+    click.option("--c-puct", type=click.FloatRange(0), help="mcts: weight of exploration.  [default: 1.25]"),
     click.option(
         "--scorer",
         type=click.Choice(sorted(SCORERS)),

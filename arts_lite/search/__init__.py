@@ -10,11 +10,12 @@ from arts_lite.search.live import SearchRequest
 from arts_lite.search.loop import SearchLoop
 from arts_lite.search.protocols import Engine
 from arts_lite.search.record import Branch, BranchState, SearchTree, Step
-from arts_lite.search.scorers import SCORERS, Scorer, StepScorer, make_scorer
-from arts_lite.search.strategies import STRATEGIES, make_strategy
+from arts_lite.search.scorers import AGGREGATIONS, SCORERS, Scorer, StepScorer, make_scorer
+from arts_lite.search.strategies import NEED_STEP_SCORES, STRATEGIES, make_strategy
 from arts_lite.search.strategy import Strategy, StrategySettings
 
 __all__ = [
+    "AGGREGATIONS",
     "Branch",
     "BranchState",
     "Budget",
@@ -22,6 +23,7 @@ __all__ = [
     "Checked",
     "Decision",
     "Engine",
+    "NEED_STEP_SCORES",
     "SCORERS",
     "STRATEGIES",
     "Scorer",

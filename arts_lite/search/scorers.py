@@ -52,13 +52,20 @@ class Length:
         return [-float(len(branch.log_probs)) for branch in branches]
 
 
+def _log_mean(scores: Sequence[float]) -> float:
+    high = max(scores)
+    if math.isinf(high):
+        return high
+    return high + math.log(math.fsum(math.exp(score - high) for score in scores) / len(scores))
+
+
 AGGREGATIONS: Mapping[str, Callable[[Sequence[float]], float]] = {
     "last": lambda scores: scores[-1],
     "min": min,
-    "mean": lambda scores: math.fsum(scores) / len(scores),
-    "product": math.prod,
+    "mean": _log_mean,
+    "product": math.fsum,
 }
-"""Ways to make one score of a trace's step scores (probabilities or flows, not logs, for `product`)."""
+"""Ways to make one score of step scores, which are logs; "mean" and "product" are of what they are logs of."""
 
 SCORERS: Mapping[str, Callable[[], Scorer]] = {"logprob": LogProb, "logprob-sum": LogProbSum, "length": Length}
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from arts_lite.search.beam import BeamSearch
+from arts_lite.search.dvts import DiverseVerifierTreeSearch
+from arts_lite.search.mcts import MonteCarloTreeSearch
 from arts_lite.search.sampling import BestOfN, Vote, WeightedVote
 from arts_lite.search.sdf import SparseDeepFork
 from arts_lite.search.strategy import Strategy, StrategySettings
@@ -13,7 +16,12 @@ STRATEGIES: Mapping[str, Callable[[StrategySettings], Strategy]] = {
     "vote": Vote,
     "weighted-vote": WeightedVote,
     "sdf": SparseDeepFork,
+    "beam": BeamSearch,
+    "dvts": DiverseVerifierTreeSearch,
+    "mcts": MonteCarloTreeSearch,
 }
+NEED_STEP_SCORES = frozenset({"beam", "dvts", "mcts"})
+"""Strategies that are guided by a score of every step: they need a `StepScorer`."""
 
 
 def make_strategy(name: str, settings: StrategySettings | None = None) -> Strategy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing import Protocol
 from arts_lite.search.actions import Action, Open
 from arts_lite.search.ballot import Decision
 from arts_lite.search.record import Branch, SearchTree
+from arts_lite.search.scorers import AGGREGATIONS
 
 
 class Strategy(Protocol):
@@ -40,11 +42,14 @@ class StrategySettings:
     """What the strategies can be told.
 
     Attributes:
-        n: main traces, >= 1.
+        n: main traces, >= 1; beams (`beam`, `dvts`: in all subtrees together), simulations (`mcts`).
         fork_prob: chance of a fork at an intermediate step boundary, in [0, 1] (`sdf`).
         max_fork_depth: how many forks may lie above a leaf, >= 0; 1: forks do not fork (`sdf`).
         by_score: choose by the scorer instead of by vote (`sdf`).
         early_stop: stop once the vote is decided (`vote`).
+        beam_width: next steps drawn of each prefix that is expanded, >= 1 (`beam`, `dvts`, `mcts`).
+        c_puct: weight of exploration, finite and >= 0 (`mcts`).
+        aggregation: how a prefix's step scores make one score: "last", "min", "mean" or "product".
 
     Raises:
         ValueError: a value is outside its range.
@@ -55,6 +60,9 @@ class StrategySettings:
     max_fork_depth: int = 1
     by_score: bool = False
     early_stop: bool = True
+    beam_width: int = 4
+    c_puct: float = 1.25
+    aggregation: str = "last"
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -63,6 +71,12 @@ class StrategySettings:
             raise ValueError(f"fork_prob is {self.fork_prob}, but must be in [0, 1]: it is a probability")
         if self.max_fork_depth < 0:
             raise ValueError(f"max_fork_depth is {self.max_fork_depth}, but must be >= 0 (0: no forks)")
+        if self.beam_width < 1:
+            raise ValueError(f"beam_width is {self.beam_width}, but must be >= 1: a prefix needs a next step")
+        if not 0 <= self.c_puct < math.inf:
+            raise ValueError(f"c_puct is {self.c_puct}, but must be a finite number >= 0 (0: no exploration)")
+        if self.aggregation not in AGGREGATIONS:
+            raise ValueError(f"aggregation is {self.aggregation!r}, but must be one of {', '.join(AGGREGATIONS)}")
 
 
 def openings(tree: SearchTree, n: int, *, pause_on_step: bool = False) -> list[Open]:

@@ -48,6 +48,7 @@ class Asking:
         self._proposer = proposer
         self._verifier = verifier
         self._config = config = config if verifier is None else config.judged()
+        config.require_step_scores(has_verifier=verifier is not None)
         self._extract = extract
         self._same = same
         self._sampling = proposer.default_sampling if config.sampling is None else config.sampling
@@ -130,7 +131,9 @@ class Asking:
         return Understood(plain.prompt, "", plain.task.extract, plain.same, strategy)
 
     def _strategy(self, config: SolverConfig) -> Strategy:
-        return config.make_strategy(has_verifier=self._verifier is not None)
+        if self._verifier is None:
+            return config.make_strategy()
+        return config.make_strategy(has_verifier=True, aggregation=self._verifier.aggregation)
 
     def solved(self, result: SearchResult) -> Solved:
         """Make the last event of a question that has been searched."""

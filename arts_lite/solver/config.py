@@ -6,8 +6,16 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from arts_lite.search import Budget, Scorer, Strategy, StrategySettings, make_scorer, make_strategy
-from arts_lite.solver.judging import AGGREGATIONS
+from arts_lite.search import (
+    NEED_STEP_SCORES,
+    Budget,
+    Scorer,
+    StepScorer,
+    Strategy,
+    StrategySettings,
+    make_scorer,
+    make_strategy,
+)
 from arts_lite.types import SamplingParams, StepRules
 
 
@@ -16,16 +24,19 @@ class SolverConfig:
     """Settings of a search.
 
     Attributes:
-        strategy: "best-of-n", "vote", "weighted-vote" or "sdf"; None: "best-of-n" with a verifier, else "vote".
-        n: main traces, >= 1.
+        strategy: "best-of-n", "vote", "weighted-vote", "sdf", and with step scores (a verifier's, or a scorer's with
+            `score_steps`) "beam", "dvts" or "mcts"; None: "best-of-n" with a verifier, else "vote".
+        n: main traces, >= 1; beams ("beam", "dvts": in all subtrees together) or simulations ("mcts").
         fork_prob: chance of a fork at an intermediate step boundary, in [0, 1] ("sdf").
         max_fork_depth: how many forks may lie above a leaf; 1: forks do not fork ("sdf").
         early_stop: stop once no other answer can win ("vote").
+        beam_width: next steps drawn of each prefix that is expanded, >= 1 ("beam", "dvts", "mcts").
+        c_puct: weight of exploration, >= 0 ("mcts").
         scorer: what a trace is worth: "logprob", "logprob-sum", "length" (shorter is better) or an object with `score`.
             It chooses the answer of "best-of-n" and "weighted-vote", and of "sdf" if it is given; otherwise the leaves
             vote, and it only chooses which trace is shown. None: the verifier, or "logprob" without one.
-        aggregation: how a verifier's step values make one score: "last", "min", "mean" or "product"; None: what suits
-            the verifier.
+        aggregation: how step scores make one score, a verifier's of a trace, and of a prefix ("beam", "dvts", "mcts"):
+            "last", "min", "mean" or "product"; None: what suits the verifier, else "last".
         sampling, rules: how tokens are drawn and where steps end; None: the proposer's own.
         max_tokens: most tokens that one trace may generate, >= 1.
         budget_tokens, budget_seconds, budget_nodes: what one question may cost in all; None: no bound.
@@ -43,6 +54,8 @@ class SolverConfig:
     fork_prob: float = 0.5
     max_fork_depth: int = 1
     early_stop: bool = True
+    beam_width: int = 4
+    c_puct: float = 1.25
     scorer: str | Scorer | None = None
     aggregation: str | None = None
     sampling: SamplingParams | None = None
@@ -60,8 +73,6 @@ class SolverConfig:
         self.make_strategy()
         self.make_scorer()
         self.make_budget()
-        if self.aggregation is not None and self.aggregation not in AGGREGATIONS:
-            raise ValueError(f"aggregation is {self.aggregation!r}, but must be one of {', '.join(AGGREGATIONS)}")
         for name, low in (("max_tokens", 1), ("seed", 0), ("max_open", 1)):
             value = getattr(self, name)
             if value < low:
@@ -69,14 +80,17 @@ class SolverConfig:
         if self.seed >= 1 << 63:
             raise ValueError(f"seed is {self.seed}, but must be below 2**63")
 
-    def make_strategy(self, *, has_verifier: bool = False) -> Strategy:
-        """Make the strategy of one question."""
+    def make_strategy(self, *, has_verifier: bool = False, aggregation: str = "last") -> Strategy:
+        """Make the strategy of one question; `aggregation` is used unless the settings name one."""
         settings = StrategySettings(
             n=self.n,
             fork_prob=self.fork_prob,
             max_fork_depth=self.max_fork_depth,
             by_score=self.scorer is not None or has_verifier,
             early_stop=self.early_stop,
+            beam_width=self.beam_width,
+            c_puct=self.c_puct,
+            aggregation=aggregation if self.aggregation is None else self.aggregation,
         )
         return make_strategy(self.strategy or default_strategy(has_verifier=has_verifier), settings)
 
@@ -84,6 +98,18 @@ class SolverConfig:
         """Make the scorer, or take the one that was given."""
         scorer = "logprob" if self.scorer is None else self.scorer
         return make_scorer(scorer) if isinstance(scorer, str) else scorer
+
+    def require_step_scores(self, *, has_verifier: bool) -> None:
+        """Raise ValueError if the strategy is guided by step scores and there will be none."""
+        if self.strategy not in NEED_STEP_SCORES:
+            return
+        if isinstance(self.make_scorer(), StepScorer) or (has_verifier and self.scorer is None):
+            return
+        lack = "there is no verifier" if self.scorer is None else f"the scorer ({self._scorer_name}) has none"
+        raise ValueError(
+            f"strategy {self.strategy!r} is guided by the score of every step, but {lack}; give a verifier and no "
+            "scorer, or a scorer with `score_steps`, or choose another strategy"
+        )
 
     def make_budget(self) -> Budget:
         """Bundle the bounds."""
@@ -104,14 +130,17 @@ class SolverConfig:
             self, strategy=strategy, sampling=self.sampling or sampling, rules=self.rules or rules
         )
 
+    @property
+    def _scorer_name(self) -> str | None:
+        return self.scorer if isinstance(self.scorer, str | None) else type(self.scorer).__name__
+
     def to_dict(self) -> dict[str, object]:
         """Plain data, for JSON."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for name in ("sampling", "rules"):
             if values[name] is not None:
                 values[name] = _plain(values[name])
-        if not isinstance(self.scorer, str | None):
-            values["scorer"] = type(self.scorer).__name__
+        values["scorer"] = self._scorer_name
         if isinstance(self.prompt_template, Path):
             values["prompt_template"] = str(self.prompt_template)
         return values

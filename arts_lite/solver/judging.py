@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
-from arts_lite.search import Branch
+from arts_lite.search import AGGREGATIONS, Branch
 from arts_lite.solver.protocols import JudgedTree
 
 _NOTHING = -math.inf  # of a trace without a step: there is nothing that could be right
-
-
-def _mean(log_flows: Sequence[float]) -> float:
-    high = max(log_flows)
-    return high + math.log(math.fsum(math.exp(one - high) for one in log_flows) / len(log_flows))
-
-
-AGGREGATIONS: Mapping[str, Callable[[Sequence[float]], float]] = {
-    "last": lambda log_flows: log_flows[-1],
-    "min": min,
-    "mean": _mean,
-    "product": math.fsum,
-}
-"""Ways to make one log-flow of a trace's steps; "mean" and "product" are of the flows themselves."""
 
 
 class VerifierScorer:
@@ -30,7 +16,7 @@ class VerifierScorer:
 
     Args:
         tree: the verifier's mirror of this question's tree.
-        aggregation: one of `AGGREGATIONS`, for whole traces.
+        aggregation: one of `arts_lite.search.AGGREGATIONS`, for whole traces.
     """
 
     def __init__(self, tree: JudgedTree, aggregation: str = "last") -> None:

@@ -94,6 +94,7 @@ class Solver:
         from arts_lite.proposer import embedded_proposer
         from arts_lite.verifier.verifier import Verifier as GGUFVerifier
 
+        config.require_step_scores(has_verifier=verifier is not None)
         engine_config = EngineConfig(**{"num_traces": config.n, **engine_options})
         with ExitStack() as undone:
             model = GGUFProposer.from_gguf(

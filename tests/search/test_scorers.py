@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,9 +34,15 @@ def test_an_unknown_scorer_is_refused_with_the_names_there_are() -> None:
         make_scorer("luck")
 
 
-@pytest.mark.parametrize(("how", "value"), [("last", 0.5), ("min", 0.25), ("mean", 0.5), ("product", 0.09375)])
-def test_step_scores_are_aggregated(how: str, value: float) -> None:
-    assert AGGREGATIONS[how]([0.75, 0.25, 0.5]) == value
+def test_aggregations_are_of_what_the_step_scores_are_logs_of() -> None:
+    logs = [math.log(flow) for flow in (0.5, 2.0, 1.0)]
+    found = {how: math.exp(aggregate(logs)) for how, aggregate in AGGREGATIONS.items()}
+    assert found == pytest.approx({"last": 1.0, "min": 0.5, "mean": 3.5 / 3, "product": 1.0})
+
+
+def test_the_mean_of_very_small_flows_is_no_zero() -> None:
+    assert AGGREGATIONS["mean"]([-1000.0, -1000.0]) == pytest.approx(-1000.0)
+    assert AGGREGATIONS["mean"]([-math.inf, -math.inf]) == -math.inf
 
 
 class CountingScorer:
