@@ -1,0 +1,284 @@
+"""Long experiments as stages: commands that run one after another, each of which can be interrupted and gone on with.
+
+A stage's command resumes by itself; what the pipeline adds is the order, a mark for what is finished, how long it took,
+and the refusal to mix results of different settings.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from arts_lite.errors import ArtsError
+from arts_lite.experiments.child import Child
+from arts_lite.experiments.lines import write_whole
+from arts_lite.experiments.versions import versions
+
+_MARKS = "stages"
+_NUM_LAST_LINES = 15
+_SAVE_EVERY_S = 10.0
+_WAIT_S = 30.0
+
+
+class PipelineError(ArtsError):
+    """A stage failed, or the folder holds stages of other settings, or is in use."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command.
+
+    Attributes:
+        name: of the stage and of the folder within the pipeline's that its command writes to.
+        command: arguments of Python, such as ("-m", "arts_lite", "sdf", "--out", name); run in the pipeline's folder.
+        needs: names of the stages whose results it reads; they are earlier ones.
+        outputs: files that are there when it is done, relative to the pipeline's folder.
+        minutes: that it is expected to take.
+        settings: what its results depend on besides the command, such as a model's digest; JSON-ready.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    minutes: float = 0.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long a stage took, interrupted runs included."""
+
+    stage: str
+    seconds: float
+    expected_s: float
+
+
+class Pipeline:
+    """Runs stages in a folder.
+
+    Args:
+        folder: made if it is missing; gets `stages/NAME.json` for each stage that is done, NAME.log with what its
+            command printed, and `timings.json`.
+        stages: in the order in which they run.
+        tell: called with (number from 1, stage, line) for each line that a command prints.
+        begin: called with (number from 1, stage, is_done) before a stage, also one that is skipped.
+        clock: seconds, monotonic.
+
+    Raises:
+        ValueError: two stages have one name, or one needs a stage that is not an earlier one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        stages: Sequence[Stage],
+        *,
+        tell: Callable[[int, Stage, str], None] = lambda _number, _stage, _line: None,
+        begin: Callable[[int, Stage, bool], None] = lambda _number, _stage, _is_done: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder = folder
+        self.stages = tuple(stages)
+        self._tell = tell
+        self._begin = begin
+        self._clock = clock
+        self._child: Child | None = None
+        self.is_stopped = False
+        self._digests: dict[str, str] = {}
+        for stage in stages:
+            if stage.name in self._digests:
+                raise ValueError(f"two stages have the name {stage.name!r}")
+            if unknown := sorted(set(stage.needs) - set(self._digests)):
+                raise ValueError(f"stage {stage.name!r} needs {', '.join(unknown)}, which is no earlier stage")
+            content = [stage.command, stage.settings, [self._digests[name] for name in stage.needs]]
+            self._digests[stage.name] = sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def run(self, *, redo: bool = False) -> bool:
+        """Run what is not done yet. Returns whether all is done; False: it was interrupted.
+
+        Args:
+            redo: stages of other settings are removed and done again, with all that need them; else they are refused.
+
+        Raises:
+            PipelineError: a stage failed, was made with other settings, or another process works in the folder.
+        """
+        with self._locked() as lock:
+            self._settle(redo)
+            for number, stage in enumerate(self.stages, 1):
+                is_done = self.is_done(stage)
+                self._begin(number, stage, is_done)
+                if not is_done and not self._do(number, stage, lock):
+                    return False
+            self._write_timings()
+        return True
+
+    def interrupt(self) -> bool:
+        """End soon; the command at work is told and ends in its own way. Callable from a signal handler."""
+        self.is_stopped = True
+        if self._child is not None:
+            self._child.interrupt()
+        return True
+
+    def is_done(self, stage: Stage) -> bool:
+        """Whether a stage is marked as done, with these settings, and its results are still there."""
+        mark = self._mark(stage)
+        return mark.get("is_done") is True and mark["digest"] == self._digests[stage.name] and not self._missing(stage)
+
+    def changed(self) -> list[Stage]:
+        """Name stages that were begun with other settings."""
+        marked = [(stage, self._mark(stage)) for stage in self.stages]
+        return [stage for stage, mark in marked if mark and mark["digest"] != self._digests[stage.name]]
+
+    def timings(self) -> list[Timing]:
+        """How long each stage took that was begun."""
+        marked = [(stage, self._mark(stage)) for stage in self.stages]
+        return [Timing(stage.name, mark["seconds"], stage.minutes * 60) for stage, mark in marked if mark]
+
+    def _settle(self, redo: bool) -> None:
+        changed = self.changed()
+        if not changed:
+            return
+        if not redo:
+            raise PipelineError(
+                f"{self.folder} holds stages of other settings: {_told(self._difference(one) for one in changed)}; "
+                "give the same settings, choose another folder, or do these again with --redo"
+            )
+        for stage in changed:
+            shutil.rmtree(self.folder / stage.name, ignore_errors=True)
+            self._path(stage).unlink()
+
+    def _difference(self, stage: Stage) -> str:
+        """Say in a few words what is other about a stage."""
+        mark = self._mark(stage)
+        before, now = mark["command"], list(stage.command)
+        others = [f"{old} there, {new} here" for old, new in zip(before, now, strict=False) if old != new]
+        others += [f"{name} differs" for name in stage.settings if mark["settings"].get(name) != stage.settings[name]]
+        if len(before) != len(now):
+            others = [f"{' '.join(before)} there, {' '.join(now)} here"]
+        return f"{stage.name} ({'; '.join(others[:3]) or 'a stage that it needs'})"
+
+    def _do(self, number: int, stage: Stage, lock: int | None) -> bool:
+        if self.is_stopped:
+            return False
+        before_s, began_s = self._mark(stage).get("seconds", 0.0), self._clock()
+        saved_s = began_s
+        last: deque[str] = deque(maxlen=_NUM_LAST_LINES)
+        self._save(stage, before_s)
+        with (self.folder / _MARKS / f"{stage.name}.log").open("a", encoding="utf-8") as log:
+
+            def take(line: str) -> None:
+                nonlocal saved_s
+                last.append(line)
+                log.write(line + "\n")
+                log.flush()
+                if self._clock() - saved_s >= _SAVE_EVERY_S:  # so that a killed run's time is known
+                    saved_s = self._clock()
+                    self._save(stage, before_s + saved_s - began_s)
+                self._tell(number, stage, line)
+
+            code = self._run_child(stage, take, lock)
+        seconds = before_s + self._clock() - began_s
+        self._save(stage, seconds)
+        if code != 0 and self.is_stopped:
+            return False
+        missing = self._missing(stage)
+        if code != 0 or missing:
+            why = f"exit code {code}" if code else f"it did not write {', '.join(missing)}"
+            raise PipelineError(
+                f"stage {stage.name} failed ({why}): python {' '.join(stage.command)}\n" + "\n".join(last)
+            )
+        self._save(stage, seconds, is_done=True)
+        return not self.is_stopped
+
+    def _run_child(self, stage: Stage, take: Callable[[str], None], lock: int | None) -> int:
+        self._child = Child(stage.command, self.folder, keep_open=() if lock is None else (lock,))
+        try:
+            if self.is_stopped:  # it came while the process was being made
+                self._child.interrupt()
+            return self._child.follow(take)
+        except BaseException:
+            self._child.kill()
+            raise
+        finally:
+            self._child = None
+
+    def _missing(self, stage: Stage) -> list[str]:
+        return [name for name in stage.outputs if not (self.folder / name).exists()]
+
+    def _path(self, stage: Stage) -> Path:
+        return self.folder / _MARKS / f"{stage.name}.json"
+
+    def _mark(self, stage: Stage) -> dict[str, Any]:
+        path = self._path(stage)
+        try:
+            mark: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise PipelineError(f"{path} is damaged ({error}); remove it to do this stage again") from error
+        if not isinstance(mark, dict) or not {"digest", "seconds", "command", "settings"} <= set(mark):
+            raise PipelineError(f"{path} is no mark of a stage; remove it to do this stage again")
+        return mark
+
+    def _save(self, stage: Stage, seconds: float, *, is_done: bool = False) -> None:
+        mark = {
+            "stage": stage.name,
+            "is_done": is_done,
+            "digest": self._digests[stage.name],
+            "command": list(stage.command),
+            "settings": dict(stage.settings),
+            "seconds": round(seconds, 2),
+            "versions": versions(),
+        }
+        write_json(self._path(stage), mark)
+
+    def _write_timings(self) -> None:
+        told = self.timings()
+        rows = [{"stage": one.stage, "seconds": one.seconds, "expected_seconds": one.expected_s} for one in told]
+        write_json(self.folder / "timings.json", {"stages": rows, "seconds": sum(one.seconds for one in told)})
+
+    @contextmanager
+    def _locked(self) -> Iterator[int | None]:
+        """Keep other processes out, and wait for the command of a killed one, which inherited its lock, to end."""
+        try:
+            (self.folder / _MARKS).mkdir(parents=True, exist_ok=True)
+            file = (self.folder / _MARKS / "lock").open("w")
+        except OSError as error:
+            raise PipelineError(f"{self.folder} cannot be used: {error.strerror or error}; choose another") from error
+        with file:
+            try:
+                import fcntl
+            except ImportError:  # not a POSIX system
+                yield None
+                return
+            until_s = self._clock() + _WAIT_S
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError as error:
+                    if self._clock() > until_s:
+                        raise PipelineError(
+                            f"another process works in {self.folder}; wait for it, or choose another folder"
+                        ) from error
+                    time.sleep(0.1)
+            yield file.fileno()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file whole or not at all. Raises LinesError: the disk does not take it."""
+    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _told(parts: Iterator[str]) -> str:
+    told = list(parts)
+    return "; ".join(told[:4]) + (f" and {len(told) - 4} more" if len(told) > 4 else "")
