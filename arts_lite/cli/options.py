@@ -45,13 +45,12 @@ gpu_layers_option = click.option(
     "--gpu-layers", type=_from(-1), help="Layers to put on the GPU; -1: all.  [default: 0]"
 )
 
-model_options = _group(
+proposer_options = _group(
     click.option(
         "--proposer",
         metavar="FILE|hf:OWNER/REPO[:FILE]",
         help="The model (GGUF) that writes the traces.  [default: embedded]",
     ),
-    click.option("--verifier", metavar="FILE", help="The model (GGUF) that judges them."),
     ctx_size_option,
     gpu_layers_option,
     click.option("--threads", type=_from(1), help="CPU threads.  [default: physical cores]"),
@@ -64,6 +63,10 @@ model_options = _group(
     ),
     click.option("--system", metavar="TEXT", callback=valid_text, help="System prompt; '' for none."),
     click.option("--prompt-template", metavar="FILE", help="File with {question}, used instead of the chat template."),
+)
+model_options = _group(
+    proposer_options,
+    click.option("--verifier", metavar="FILE", help="The model (GGUF) that judges the traces."),
 )
 search_options = _group(
     click.option(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +14,12 @@ import click
 
 from arts_lite.cli.commands import INTERRUPTED
 from arts_lite.cli.interrupt import InThread, on_interrupt
+from arts_lite.cli.problems import DRAWN, ENGINE, read_problems, read_task, with_models_defaults
 from arts_lite.cli.sdf_options import problem_options, sdf_options, sdf_output_options
 from arts_lite.cli.sdf_progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from arts_lite.experiments import SdfConfig, SdfProgress, SdfRun
-    from arts_lite.proposer import Proposer
-    from arts_lite.tasks import Problem, Task
-
-_SAMPLING = ("temperature", "top_p", "top_k", "min_p")
-_ENGINE = ("ctx_size", "gpu_layers", "threads", "kv_type", "reproducible")
-_DRAWN = ("ctx_size", "gpu_layers", "kv_type", "reproducible")  # of these, what may change the draws
 
 
 @click.group(invoke_without_command=True)
@@ -92,8 +85,8 @@ class _Work:
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._options = options
-        self._task = _task(options)
-        self.problems = _problems(self._task, options)
+        self._task = read_task(options)
+        self.problems = read_problems(self._task, options, split="train")
         self._shard = _shard(options["shard"])
         self._config = _config(options)
         self._run: SdfRun | None = None
@@ -108,7 +101,7 @@ class _Work:
         from arts_lite.proposer import Proposer, embedded_proposer
 
         options = self._options
-        engine = {name: options[name] for name in _ENGINE if options[name] is not None}
+        engine = {name: options[name] for name in ENGINE if options[name] is not None}
         try:
             config = EngineConfig(num_traces=self._config.num_traces, verbose=options["verbose"], **engine)
         except ValueError as error:
@@ -124,11 +117,11 @@ class _Work:
                     self._task,
                     self.problems,
                     self.path,
-                    _with_models_defaults(self._config, model, options),
+                    with_models_defaults(self._config, model, options),
                     shard=self._shard,
                     suffix={"none": ".jsonl", "gzip": ".jsonl.gz", "zstd": ".jsonl.zst"}[options["compress"]],
                     model_sha256=model.engine.model.sha256,
-                    engine_options={name: options[name] for name in _DRAWN if options[name] is not None},
+                    engine_options={name: options[name] for name in DRAWN if options[name] is not None},
                 )
             except ValueError as error:
                 raise click.UsageError(str(error)) from error
@@ -149,40 +142,6 @@ class _Work:
         return self._run is not None
 
 
-def _task(options: dict[str, Any]) -> Task:
-    from arts_lite.tasks import load_grader, make_task, with_difficulty
-
-    task = make_task(
-        options["task"],
-        prompt=options["prompt"],
-        grader=None if options["grader"] is None else load_grader(options["grader"]),
-    )
-    if options["difficulty"] is not None:
-        task = with_difficulty(task, options["difficulty"])
-    named = {part: options[f"{part}_column"] for part in ("question", "answer", "id") if options[f"{part}_column"]}
-    if not named:
-        return task
-    if task.columns is None:
-        raise ValueError(f"task {task.name!r} generates its problems; it has no columns to name")
-    return dataclasses.replace(task, columns=dataclasses.replace(task.columns, **named))
-
-
-def _problems(task: Task, options: dict[str, Any]) -> Sequence[Problem]:
-    num, data = options["num_problems"], options["data"]
-    if task.generate is not None:
-        if data is not None:
-            raise ValueError(f"task {task.name!r} generates its problems; leave --data out and say --num-problems")
-        if num is None:
-            raise ValueError(f"task {task.name!r} generates its problems; say how many with --num-problems")
-        return list(islice(task.generate(options["problem_seed"], options["split"] or "train"), num))
-    if data is None:
-        raise ValueError(f"task {task.name!r} needs --data FILE or --data hf:OWNER/NAME")
-    problems = list(islice(task.read(data, options["split"] or "test"), num))
-    if not problems:
-        raise ValueError(f"{data} holds no problem; check the file")
-    return problems
-
-
 def _shard(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
@@ -197,13 +156,3 @@ def _config(options: dict[str, Any]) -> SdfConfig:
     names = ("num_traces", "fork_prob", "max_fork_depth", "max_tokens", "seed", "system")
     rewards = Rewards(options["reward_correct"], options["reward_wrong"])
     return SdfConfig(rewards=rewards, **{name: options[name] for name in names})
-
-
-def _with_models_defaults(config: SdfConfig, model: Proposer, options: dict[str, Any]) -> SdfConfig:
-    sampling = {name: options[name] for name in _SAMPLING if options[name] is not None}
-    rules = {"delimiters": options["step_delimiters"]} if options["step_delimiters"] else {}
-    return dataclasses.replace(
-        config,
-        sampling=dataclasses.replace(model.default_sampling, **sampling),
-        rules=dataclasses.replace(model.default_rules, **rules),
-    )
