@@ -23,7 +23,9 @@ _SEARCH = (
 _Decorator = Callable[[Any], Any]
 
 
-def _group(*options: _Decorator) -> _Decorator:
+def option_group(*options: _Decorator) -> _Decorator:
+    """Bundle options, in their order."""
+
     def add(command: Any) -> Any:
         for option in reversed(options):
             command = option(command)
@@ -45,7 +47,7 @@ gpu_layers_option = click.option(
     "--gpu-layers", type=_from(-1), help="Layers to put on the GPU; -1: all.  [default: 0]"
 )
 
-proposer_options = _group(
+proposer_options = option_group(
     click.option(
         "--proposer",
         metavar="FILE|hf:OWNER/REPO[:FILE]",
@@ -64,11 +66,11 @@ proposer_options = _group(
     click.option("--system", metavar="TEXT", callback=valid_text, help="System prompt; '' for none."),
     click.option("--prompt-template", metavar="FILE", help="File with {question}, used instead of the chat template."),
 )
-model_options = _group(
+model_options = option_group(
     proposer_options,
     click.option("--verifier", metavar="FILE", help="The model (GGUF) that judges the traces."),
 )
-search_options = _group(
+search_options = option_group(
     click.option(
         "--strategy", type=click.Choice(sorted(STRATEGIES)), help="[default: vote; best-of-n with a verifier]"
     ),
@@ -93,7 +95,7 @@ search_options = _group(
     click.option("--budget-seconds", type=click.FloatRange(0, min_open=True), help="Time per question."),
     click.option("--budget-nodes", type=_from(1), help="Nodes of a question's tree."),
 )
-sampling_options = _group(
+sampling_options = option_group(
     click.option("--temperature", type=click.FloatRange(0), help="0: greedy.  [default: the model's, else 0.6]"),
     click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="[default: the model's, else 0.95]"),
     click.option("--top-k", type=_from(0), help="0: all tokens.  [default: the model's, else 0]"),
@@ -106,7 +108,7 @@ sampling_options = _group(
         help=r"Ends a step; repeatable; \n is a newline.  [default: the model's, else \n\n]",
     ),
 )
-output_options = _group(
+output_options = option_group(
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per question to stdout."),
     click.option("--quiet", is_flag=True, help="Nothing on stderr but errors."),
     click.option("--trace", metavar="FILE.jsonl", help="Append the searched trees to a file (.gz, .zst: packed)."),

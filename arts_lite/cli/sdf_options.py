@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import click
 
 from arts_lite.cli.commands import verbose_option
-from arts_lite.cli.options import model_options, sampling_options
+from arts_lite.cli.options import model_options, option_group, sampling_options
 from arts_lite.cli.texts import valid_text
 from arts_lite.tasks import TASKS
 from arts_lite.tasks.problem import SPLITS
 
-_Decorator = Callable[[Any], Any]
-
-
-def _group(*options: _Decorator) -> _Decorator:
-    def add(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
 _splits = ", ".join(SPLITS)
-problem_options = _group(
+problem_options = option_group(
     click.option("--task", type=click.Choice(TASKS), help="What the problems are."),
     click.option("--data", metavar="FILE|hf:OWNER/NAME", help="gsm8k, math, jsonl: where the problems are."),
     click.option("--num-problems", type=click.IntRange(1), help="How many; of --data: at most."),
@@ -41,7 +26,7 @@ problem_options = _group(
     click.option("--prompt", metavar="TEXT|FILE", callback=valid_text, help="Template with {question}: what is asked."),
     click.option("--grader", metavar="MODULE:FUNCTION", help="Called with (answer, gold), instead of the task's own."),
 )
-sdf_options = _group(
+sdf_options = option_group(
     model_options,
     click.option(
         "--num-traces", type=click.IntRange(1), default=16, show_default=True, help="Main traces per problem."
@@ -62,7 +47,7 @@ sdf_options = _group(
     click.option("--reward-correct", type=float, default=10.0, show_default=True, help="Of a correct leaf."),
     click.option("--reward-wrong", type=float, default=0.1, show_default=True, help="Of a wrong leaf."),
 )
-sdf_output_options = _group(
+sdf_output_options = option_group(
     click.option("--out", metavar="DIR", help="Folder of the dataset: settings.json and tree files."),
     click.option("--shard", metavar="i/n", default="1/1", show_default=True, help="Which part to do, for n machines."),
     click.option("--compress", type=click.Choice(("gzip", "zstd", "none")), default="gzip", show_default=True),
