@@ -122,12 +122,17 @@ class TreeDataset:
 
 
 def read_dataset(
-    paths: Sequence[str | os.PathLike[str]], config: DataConfig | None = None, *, limit: ContextLimit | None = None
+    paths: Sequence[str | os.PathLike[str]],
+    config: DataConfig | None = None,
+    *,
+    limit: ContextLimit | None = None,
+    keeps_sources: bool = False,
 ) -> TreeDataset:
     """Read tree files and folders of them.
 
     Args:
         limit: what the verifier can read; traces beyond it are left out.
+        keeps_sources: fill in `TrainingTree.source`.
 
     Raises:
         DatasetError: a path holds no tree file.
@@ -135,7 +140,7 @@ def read_dataset(
         TrainingError: nothing is left to learn from, or trees were graded with different rewards.
     """
     left_out: Counter[str] = Counter()
-    return dataset_of(_trees(paths, left_out), config, limit=limit, left_out=left_out)
+    return dataset_of(_trees(paths, left_out), config, limit=limit, left_out=left_out, keeps_sources=keeps_sources)
 
 
 def dataset_of(
@@ -144,6 +149,7 @@ def dataset_of(
     *,
     limit: ContextLimit | None = None,
     left_out: Counter[str] | None = None,
+    keeps_sources: bool = False,
 ) -> TreeDataset:
     """Make a data set of trees; `left_out` takes the counts. Raises TrainingError, see `read_dataset`."""
     config = config or DataConfig()
@@ -160,6 +166,8 @@ def dataset_of(
         if config.rewards is None:
             rewards = _same_rewards(tree, rewards)
         made = training_tree(tree, traces, config.rewards)
+        if keeps_sources:
+            made = dataclasses.replace(made, source=tree)
         if is_held_out(made.key, config.dev_share):
             dev.append(made)
         elif config.only_mixed and not made.is_mixed:

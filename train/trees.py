@@ -44,6 +44,7 @@ class TrainingTree:
         trace_node: int32[num_traces], where each trace ended, in the file's order.
         trace_is_main, trace_correct: bool[num_traces].
         delimiters: that ended the proposer's steps, see `InputRules.step_tokens`.
+        source: the tree of the file, if it was asked for: what a probe reads are the proposer's own tokens.
     """
 
     key: str
@@ -70,6 +71,7 @@ class TrainingTree:
     trace_is_main: NDArray[np.bool_]
     trace_correct: NDArray[np.bool_]
     delimiters: tuple[str, ...] = ()
+    source: Tree | None = None
 
     @property
     def num_nodes(self) -> int:
