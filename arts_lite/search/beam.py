@@ -16,9 +16,9 @@ class BeamSearch:
     """Beam search over steps, guided by their scores (Snell et al., arXiv 2408.03314, section 5.2).
 
     n beams draw a step each; the best n / beam_width are kept, and each is expanded by beam_width next steps: its own
-    and forks. A beam whose trace has ended is kept as a leaf and gives up its place, so that live beams and leaves are
-    never more than n, and the search is over when no beam lives. Beams that drew the same steps count once. Leaves vote
-    with the weight exp(score) (there: best-of-N weighted). Needs step scores.
+    and forks. Beams that drew the same text count once, and the others have its share of next steps. A beam whose
+    trace has ended is kept as a leaf and gives up its place: live beams and leaves are n together, and the search is
+    over when no beam lives. Leaves vote with the weight exp(score) (there: best-of-N weighted). Needs step scores.
     """
 
     def __init__(self, settings: StrategySettings) -> None:
@@ -46,12 +46,12 @@ class BeamSearch:
 
     def _next_round(self, tree: SearchTree) -> Iterator[Action]:
         beams = [branch for branch in self._round.members(tree) if branch.is_alive]
-        room = self._n - self._num_leaves
-        num_kept = -(-room // self._width)
+        num_places = self._n - self._num_leaves
+        num_kept = -(-num_places // self._width)
         kept = ranked(distinct(beams), self._aggregate)[:num_kept]
         for beam in beams:
             if all(beam is not other for other in kept):
                 yield Prune(beam.index, f"not among the best {num_kept} beams")
         self._round = Round()
         for place, beam in enumerate(kept):
-            yield from self._round.expand(tree, beam, min(self._width, room - place * self._width))
+            yield from self._round.expand(tree, beam, num_places // len(kept) + (place < num_places % len(kept)))

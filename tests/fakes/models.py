@@ -64,6 +64,19 @@ def rambling(num_steps: int = 4, step_length: int = 3) -> Model:
     return next_token
 
 
+def lettered(num_steps: int, letters: Mapping[str, float]) -> Model:
+    """Write steps of one letter each, drawn independently, then all the letters as the answer."""
+
+    def next_token(_prompt: tuple[int, ...], generated: bytes) -> Mapping[int, float]:
+        *steps, last = generated.split(b"\n\n")
+        if len(steps) == num_steps:
+            answer = b"=" + b"".join(steps)
+            return {answer[len(last)] if len(last) < len(answer) else END: 1.0}
+        return {ord("\n"): 1.0} if last else {ord(letter): share for letter, share in letters.items()}
+
+    return next_token
+
+
 def endless(_prompt: tuple[int, ...], _generated: bytes) -> Mapping[int, float]:
     """Never stop and never finish a step."""
     return {ord("x"): 0.5, ord("y"): 0.5}

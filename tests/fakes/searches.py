@@ -8,6 +8,7 @@ from fakes.engine import FakeEngine
 
 from arts_lite.search import (
     Budget,
+    Scorer,
     SearchLoop,
     SearchRequest,
     SearchResult,
@@ -35,7 +36,7 @@ def request(
     seed: int = 0,
     max_tokens: int = 200,
     budget: Budget | None = None,
-    scorer: str = "logprob",
+    scorer: str | Scorer = "logprob",
     rules: StepRules | None = None,
     **settings: object,
 ) -> SearchRequest:
@@ -45,7 +46,7 @@ def request(
         question,
         list(prompt),
         strategy,
-        make_scorer(scorer),
+        make_scorer(scorer) if isinstance(scorer, str) else scorer,
         extract=last_line,
         same=lambda a, b: a.strip() == b.strip(),
         sampling=SamplingParams(temperature=1.0, top_p=1.0),
