@@ -12,6 +12,7 @@ COMMANDS = {
     "info": ("arts_lite.cli.info:info", "Tell what a GGUF file is and what a search with it needs."),
     "grade": ("arts_lite.cli.grade:grade", "Tell which answers of a file are right."),
     "sdf": ("arts_lite.cli.sdf:sdf", "Grow a dataset of trees for training; sdf stats: describe one."),
+    "eval": ("arts_lite.cli.eval:evaluate", "Compare ways to choose an answer, with intervals."),
     "extinct": ("arts_lite.cli.extinct:extinct", "Find problems that a model never solves."),
     "train": ("arts_lite.cli.train:train", "Train models and export them to GGUF (needs torch)."),
 }

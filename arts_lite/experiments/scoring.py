@@ -14,7 +14,6 @@ from typing import Any, Protocol
 from arts_lite.experiments.folder import SETTINGS, DatasetError, settle
 from arts_lite.experiments.lines import LineWriter, read_lines
 from arts_lite.experiments.pool import PoolProblem
-from arts_lite.solver.protocols import Verifier
 
 SCORES = "scores"
 _LINES = "scores.jsonl"
@@ -52,45 +51,6 @@ class PoolScorer(Protocol):
     def read(self, problem: PoolProblem) -> Reading:
         """Read the traces of one problem."""
         ...
-
-
-class CountedTree(Protocol):
-    """A mirror of a tree that counts what it read."""
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens, the question's included."""
-        ...
-
-
-class VerifierReader:
-    """Implements `PoolScorer` by a verifier.
-
-    Args:
-        settings: of its file, see docs/eval-format.md.
-    """
-
-    def __init__(self, name: str, verifier: Verifier, settings: Mapping[str, Any]) -> None:
-        self.name = check_name(name)
-        self.settings = {**settings, "aggregation": verifier.aggregation}
-        self._verifier = verifier
-
-    def read(self, problem: PoolProblem) -> Reading:
-        """Read the traces as text, as while they are generated."""
-        origin = problem.tree.origin
-        tree = self._verifier.tree(origin.question, tuple(origin.rules.get("delimiters", ())))
-        try:
-            tree.log_flows([[]])
-            num_question_tokens = num_read(tree)
-            values = [[float(one) for one in own] for own in tree.log_flows(problem.steps)]
-            return Reading(values, num_read(tree), num_question_tokens)
-        finally:
-            tree.close()
-
-
-def num_read(tree: object) -> int:
-    """Tokens that a mirror has read; 0 of one that does not count."""
-    return int(getattr(tree, "num_tokens", 0))
 
 
 def check_name(name: str) -> str:

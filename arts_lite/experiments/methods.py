@@ -1,0 +1,123 @@
+"""Ways to choose one of a pool's k traces: what each makes of every problem, and what it costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arts_lite.experiments.pool import PoolProblem, aggregated
+from arts_lite.experiments.scoring import Reading, Scores
+from arts_lite.report.estimators import best_of_k, pass_at_k
+from arts_lite.report.votes import Ballots, vote_at_k
+from arts_lite.search.scorers import AGGREGATIONS
+
+POOL_STRATEGIES = ("random", "oracle", "majority", "best-of-n", "weighted-vote")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one method makes of one problem at one k: share of right answers, and mean tokens."""
+
+    accuracy: float
+    num_tokens: float
+    num_verifier_tokens: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A way to choose; see docs/eval-format.md.
+
+    Attributes:
+        outcomes: by k, by problem's id; problems without a value are missing.
+    """
+
+    strategy: str
+    scorer: str | None = None
+    aggregation: str | None = None
+    is_own: bool = False
+    live: bool = False
+    early_stop: bool = False
+    outcomes: dict[int, dict[str, Outcome]] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Names it within an evaluation."""
+        label = self.strategy + ("+stop" if self.early_stop else "")
+        if self.scorer is not None:
+            label += f":{self.scorer}"
+        return label if self.aggregation is None or self.is_own else f"{label}/{self.aggregation}"
+
+
+def pool_methods(
+    pool: Sequence[PoolProblem], scores: Sequence[Scores], ks: Sequence[int], strategies: Sequence[str]
+) -> Iterator[Method]:
+    """Compute what every method makes of a pool; at k above a problem's number of traces it has no value there."""
+    ballots = {problem.id: Ballots(problem.classes, problem.correct) for problem in pool}
+    plain: Mapping[str, Callable[[PoolProblem, int], float]] = {
+        "random": lambda problem, _: float(problem.correct.mean()),
+        "oracle": lambda problem, k: pass_at_k(int(problem.correct.sum()), problem.num_samples, k),
+        "majority": lambda problem, k: vote_at_k(ballots[problem.id], k),
+    }
+    for name, accuracy in plain.items():
+        yield _method(Method(name), pool, ks, accuracy)
+    for name, aggregation, is_own, values, readings in _scored(pool, scores):
+        if "best-of-n" in strategies:
+            method = Method("best-of-n", name, aggregation, is_own)
+
+            def best(problem: PoolProblem, k: int, values: dict[str, NDArray[np.float64]] = values) -> float:
+                return best_of_k(_answered(values[problem.id], problem), problem.correct, k)
+
+            yield _method(method, pool, ks, best, values, readings)
+        if "weighted-vote" in strategies and name != "logprob":
+            method = Method("weighted-vote", name, aggregation, is_own)
+
+            def vote(problem: PoolProblem, k: int, values: dict[str, NDArray[np.float64]] = values) -> float:
+                return vote_at_k(ballots[problem.id], k, values[problem.id])
+
+            yield _method(method, pool, ks, vote, values, readings)
+
+
+def _scored(
+    pool: Sequence[PoolProblem], scores: Sequence[Scores]
+) -> Iterator[tuple[str, str | None, bool, dict[str, NDArray[np.float64]], Mapping[str, Reading]]]:
+    """Yield every scorer with every aggregation: its name, what it is, and one score per trace by problem's id."""
+    whole = {one.id: np.array([own[-1] if own else -math.inf for own in one.log_probs]) for one in pool}
+    yield "logprob", None, True, whole, {}
+    for scorer in scores:
+        for aggregation, aggregate in AGGREGATIONS.items():
+            values = {
+                name: np.array([aggregated(list(own), aggregate) for own in reading.values])
+                for name, reading in scorer.readings.items()
+            }
+            yield scorer.name, aggregation, aggregation == scorer.aggregation, values, scorer.readings
+
+
+def _method(
+    method: Method,
+    pool: Sequence[PoolProblem],
+    ks: Sequence[int],
+    accuracy: Callable[[PoolProblem, int], float],
+    among: Mapping[str, object] | None = None,
+    readings: Mapping[str, Reading] | None = None,
+) -> Method:
+    for k in ks:
+        own = method.outcomes[k] = {}
+        for problem in pool:
+            if k > problem.num_samples or (among is not None and problem.id not in among):
+                continue
+            num_read = 0.0
+            if readings and (reading := readings.get(problem.id)) is not None:
+                of_traces = reading.num_tokens - reading.num_question_tokens
+                num_read = reading.num_question_tokens + of_traces * k / problem.num_samples
+            tokens = float(problem.num_tokens.mean()) * k
+            own[problem.id] = Outcome(accuracy(problem, k), tokens, num_read)
+    return method
+
+
+def _answered(scores: NDArray[np.float64], problem: PoolProblem) -> NDArray[np.float64]:
+    """Put traces without an answer below all others: as long as there is an answer, one is given."""
+    return np.where(problem.classes < 0, -math.inf, np.maximum(scores, -1e300))
