@@ -18,13 +18,13 @@ class ValueOf:
         self.prefixes: set[str] = set()
 
     def score(self, branches: Sequence[Branch]) -> list[float]:
-        return [self._log("".join(step.text for step in branch.steps)) for branch in branches]
+        return [self.log("".join(step.text for step in branch.steps)) for branch in branches]
 
     def score_steps(self, branches: Sequence[Branch]) -> list[list[float]]:
         texts = [[step.text for step in branch.steps] for branch in branches]
-        return [[self._log("".join(steps[: end + 1])) for end in range(len(steps))] for steps in texts]
+        return [[self.log("".join(steps[: end + 1])) for end in range(len(steps))] for steps in texts]
 
-    def _log(self, prefix: str) -> float:
+    def log(self, prefix: str) -> float:
         self.prefixes.add(prefix)
         value = self._value(prefix)
         return math.log(value) if value > 0 else -math.inf
