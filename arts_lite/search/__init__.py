@@ -11,6 +11,7 @@ from arts_lite.search.loop import SearchLoop
 from arts_lite.search.protocols import Engine
 from arts_lite.search.record import Branch, BranchState, SearchTree, Step
 from arts_lite.search.scorers import AGGREGATIONS, SCORERS, Scorer, StepScorer, make_scorer
+from arts_lite.search.stopping import FlowRange
 from arts_lite.search.strategies import NEED_STEP_SCORES, STRATEGIES, make_strategy
 from arts_lite.search.strategy import Strategy, StrategySettings
 
@@ -23,6 +24,7 @@ __all__ = [
     "Checked",
     "Decision",
     "Engine",
+    "FlowRange",
     "NEED_STEP_SCORES",
     "SCORERS",
     "STRATEGIES",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from arts_lite.search.record import Branch, SearchTree
@@ -27,7 +27,7 @@ class Decision:
         branch: index of the trace that is shown for it, None where there is no trace at all.
         votes: how many traces gave the answer.
         candidates: all answers, the chosen one first, then by count and score.
-        by: what chose: "vote", "weighted vote", "score" or "checker".
+        by: what chose: "vote", "weighted vote", "score", "posterior" or "checker".
     """
 
     answer: str | None
@@ -67,6 +67,13 @@ def by_weight(tree: SearchTree) -> Decision:
 
     winner = min(groups, key=lambda group: (-weight(group), group[0].index), default=None)
     return _decision(tree, groups, winner, "weighted vote")
+
+
+def by_posterior(tree: SearchTree, posterior: Mapping[int, float]) -> Decision:
+    """Choose the answer that is most likely right, by `Branch.group`; of equally likely ones the earliest opened."""
+    groups = _groups(tree.leaves())
+    winner = min(groups, key=lambda group: (-posterior.get(group[0].group or 0, 0.0), group[0].index), default=None)
+    return _decision(tree, groups, winner, "posterior")
 
 
 def by_check(tree: SearchTree, accepts: Callable[[str], bool]) -> Decision:

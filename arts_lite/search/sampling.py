@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from arts_lite.search.actions import Action, Drop, Stop
 from arts_lite.search.ballot import Decision, by_score, by_vote, by_weight, is_decided
 from arts_lite.search.record import Branch, SearchTree
-from arts_lite.search.strategy import StrategySettings, openings
+from arts_lite.search.stopping import answer_posterior, require_flows, vote_posterior
+from arts_lite.search.strategy import StrategySettings, next_traces
 from arts_lite.types import StopReason
 
 
 class BestOfN:
-    """Samples n traces and takes the one that the scorer likes best."""
+    """Samples n traces and takes the one that the scorer likes best.
+
+    With a `confidence` they come in waves, until the posterior of that trace's answer (`answer_posterior`) reaches it.
+    """
 
     def __init__(self, settings: StrategySettings) -> None:
-        self._n = settings.n
+        self._settings = settings
+        self._confidence = settings.stops_at()
 
     def start(self, tree: SearchTree) -> Iterator[Action]:
-        """Open the traces."""
-        yield from openings(tree, self._n)
+        """Open the traces. Raises VerifierError: there is a confidence, but no flows."""
+        if self._confidence is not None:
+            require_flows(self._settings.flows, "confidence in a scored answer")
+        yield from next_traces(tree, self._settings)
 
     def react(self, tree: SearchTree, branch: Branch) -> Iterator[Action]:
-        """Let go of the ended trace; open another if a budget kept some back."""
+        """Let go of the ended trace; stop if that is enough, else open others if there are any to open."""
         yield Drop(branch.index)
-        yield from openings(tree, self._n)
+        if self._is_sure(tree):
+            yield Stop(StopReason.DECIDED)
+        else:
+            yield from next_traces(tree, self._settings)
 
     def decide(self, tree: SearchTree) -> Decision:
         """Take the best scored trace's answer."""
         return by_score(tree)
+
+    def _is_sure(self, tree: SearchTree) -> bool:
+        if self._confidence is None or any(branch.is_alive for branch in tree.branches):
+            return False
+        chosen = self.decide(tree).branch
+        group = None if chosen is None else tree.branches[chosen].group
+        flows = require_flows(self._settings.flows, "confidence in a scored answer")
+        return group is not None and answer_posterior(tree, flows)[group] >= self._confidence
 
 
 class WeightedVote(BestOfN):
@@ -44,16 +62,17 @@ class Vote:
 
     Traces without an answer do not vote; ties go to the answer of the earliest opened trace. With `early_stop` the
     search stops as soon as no other answer can win (`arts_lite.search.ballot.is_decided` states the rule): the answer
-    is the one that all n traces would have given.
+    is the one that all n traces would have given. With a `confidence` they come in waves, and the search stops when
+    that is sufficiently likely (`vote_posterior`).
     """
 
     def __init__(self, settings: StrategySettings) -> None:
-        self._n = settings.n
-        self._early_stop = settings.early_stop
+        self._settings = settings
+        self._confidence = settings.stops_at()
 
     def start(self, tree: SearchTree) -> Iterator[Action]:
         """Open the traces."""
-        yield from openings(tree, self._n)
+        yield from next_traces(tree, self._settings)
 
     def react(self, tree: SearchTree, branch: Branch) -> Iterator[Action]:
         """Count the votes; stop when they decide."""
@@ -62,12 +81,19 @@ class Vote:
         for other in tree.branches:
             if other.has_ended and other.group is not None:
                 groups[other.group].append(other.index)
-        undecided = [index for index in range(self._n) if index >= len(tree.branches) or tree.branches[index].is_alive]
-        if self._early_stop and undecided and is_decided([group for group in groups if group], undecided):
+        if self._is_decided(tree, [group for group in groups if group]):
             yield Stop(StopReason.DECIDED)
         else:
-            yield from openings(tree, self._n)
+            yield from next_traces(tree, self._settings)
 
     def decide(self, tree: SearchTree) -> Decision:
         """Take the most frequent answer."""
         return by_vote(tree)
+
+    def _is_decided(self, tree: SearchTree, groups: Sequence[Sequence[int]]) -> bool:
+        alive = {branch.index for branch in tree.branches if branch.is_alive}
+        undecided = [index for index in range(self._settings.n) if index >= len(tree.branches) or index in alive]
+        if self._settings.early_stop and undecided and is_decided(groups, undecided):
+            return True
+        is_wave_over = self._confidence is not None and undecided and not alive
+        return bool(is_wave_over) and vote_posterior([len(group) for group in groups]) >= (self._confidence or 0)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from arts_lite.search.beam import BeamSearch
 from arts_lite.search.dvts import DiverseVerifierTreeSearch
+from arts_lite.search.flow import FlowSearch
 from arts_lite.search.mcts import MonteCarloTreeSearch
 from arts_lite.search.sampling import BestOfN, Vote, WeightedVote
 from arts_lite.search.sdf import SparseDeepFork
@@ -16,11 +17,12 @@ STRATEGIES: Mapping[str, Callable[[StrategySettings], Strategy]] = {
     "vote": Vote,
     "weighted-vote": WeightedVote,
     "sdf": SparseDeepFork,
+    "flow": FlowSearch,
     "beam": BeamSearch,
     "dvts": DiverseVerifierTreeSearch,
     "mcts": MonteCarloTreeSearch,
 }
-NEED_STEP_SCORES = frozenset({"beam", "dvts", "mcts"})
+NEED_STEP_SCORES = frozenset({"flow", "beam", "dvts", "mcts"})
 """Strategies that are guided by a score of every step: they need a `StepScorer`."""
 
 

@@ -1,0 +1,145 @@
+"""What the flows say of the places of a tree: how good it is to draw a next step there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from arts_lite.search.record import Branch
+from arts_lite.search.stopping import FlowRange
+
+PRIOR_DRAWS = 2.0  # a verifier's reading of a prefix counts as much as so many steps drawn from it
+_LEAST_VALUE = 1e-6
+_LEAST_SHARE = 0.1  # of a trace that may be left at a place as deep as traces are long, or deeper
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """A distinct prefix that ends at a step's end: a node of the tree, however many branches drew it.
+
+    Attributes:
+        parent: None for the root.
+        num_tokens: generated up to here.
+        reading: the verifier's P(correct); of the root, which it does not read, the mean of what was drawn from it.
+        is_leaf: a complete trace; nothing can be drawn from it.
+        times_drawn: how often it was drawn from its parent.
+        holders: positions at which living or kept branches can be forked, by branch.
+        num_draws, sum_values: steps drawn from here, and their values' sum.
+    """
+
+    parent: Place | None = None
+    num_tokens: int = 0
+    reading: float = 0.5
+    is_leaf: bool = False
+    times_drawn: int = 0
+    holders: dict[int, int] = field(default_factory=dict)
+    children: dict[tuple[str, bool], Place] = field(default_factory=dict)
+    num_draws: int = 0
+    sum_values: float = 0.0
+    sum_readings: float = 0.0
+
+    @property
+    def value(self) -> float:
+        """P(correct) of a trace drawn from here: the reading, corrected by what came of the steps drawn.
+
+        Steps are draws from the proposer, so a prefix's expected flow is its children's plain mean.
+        """
+        if self.is_leaf or not self.num_draws:
+            return self.reading
+        return (PRIOR_DRAWS * self.reading + self.sum_values) / (PRIOR_DRAWS + self.num_draws)
+
+    def path(self) -> Iterator[Place]:
+        """This place and all above it, the root last."""
+        place: Place | None = self
+        while place is not None:
+            yield place
+            place = place.parent
+
+
+class FlowTree:
+    """The places that a search's branches have come to, kept up to date branch by branch."""
+
+    def __init__(self, flows: FlowRange) -> None:
+        self.root = Place()
+        self._flows = flows
+        self._at: dict[int, tuple[Place, int]] = {}  # by branch: where it is, and how many of its steps are known
+        self._num_leaf_tokens = self._num_leaves = 0
+
+    @property
+    def trace_tokens(self) -> float | None:
+        """Mean length of the complete traces; None before there is one."""
+        return self._num_leaf_tokens / self._num_leaves if self._num_leaves else None
+
+    def place(self, branch: Branch) -> Place:
+        """Where a branch is."""
+        return self._at[branch.index][0]
+
+    def update(self, branch: Branch, num_prompt_tokens: int) -> None:
+        """Take note of a branch's new steps, and of its end."""
+        place, num_known = self._at.get(branch.index) or self._origin(branch)
+        for number, step in enumerate(branch.steps[num_known:], num_known):
+            is_leaf = branch.has_ended and number == len(branch.steps) - 1
+            chance = self._leaf_chance(branch) if is_leaf else self._flows.probability(branch.step_scores[number])
+            place = self._draw(place, (step.text, is_leaf), chance, step.end - num_prompt_tokens)
+            place.holders[branch.index] = step.end
+        if branch.has_ended:
+            if not place.is_leaf:  # nothing visible came after the last boundary
+                place = self._draw(place, ("", True), self._leaf_chance(branch), branch.length - num_prompt_tokens)
+            self._num_leaves += 1
+            self._num_leaf_tokens += branch.length - num_prompt_tokens
+        self._at[branch.index] = place, len(branch.steps)
+
+    def let_go(self, branch: Branch) -> None:
+        """Forget that a branch can be forked."""
+        for place in self.place(branch).path():
+            place.holders.pop(branch.index, None)
+
+    def remaining(self, place: Place) -> float:
+        """Tokens that a trace from here on is likely to need, as a share of a whole one, in [0.1, 1]."""
+        if self.trace_tokens is None:
+            return 1.0
+        return max(1 - place.num_tokens / self.trace_tokens, _LEAST_SHARE)
+
+    def yields(self, place: Place) -> float:
+        """How much a trace from here on promises for its cost: P(correct) by the share of a trace that it takes."""
+        return max(place.value, _LEAST_VALUE) / self.remaining(place)
+
+    def best_above(self, place: Place) -> Place:
+        """The place above this one that yields most."""
+        return max(place.path(), key=lambda one: -1.0 if one is place else self.yields(one))
+
+    def _origin(self, branch: Branch) -> tuple[Place, int]:
+        place, num_known = self.root, 0
+        while num_known < len(branch.steps) and branch.steps[num_known].end <= branch.start:
+            place = place.children[branch.steps[num_known].text, False]
+            place.holders[branch.index] = branch.steps[num_known].end
+            num_known += 1
+        return place, num_known
+
+    def _leaf_chance(self, branch: Branch) -> float:
+        """A trace without an answer cannot be right."""
+        if branch.answer is None or branch.score is None:
+            return 0.0
+        return self._flows.probability(branch.score)
+
+    def _draw(self, parent: Place, key: tuple[str, bool], chance: float, num_tokens: int) -> Place:
+        child = parent.children.get(key)
+        if child is None:
+            child = parent.children[key] = Place(parent, num_tokens, chance, key[1])
+        child.times_drawn += 1
+        before = parent.value
+        parent.num_draws += 1
+        parent.sum_values += child.value
+        parent.sum_readings += chance
+        if parent is self.root:
+            parent.reading = parent.sum_readings / parent.num_draws
+        _tell_above(parent, before)
+        return child
+
+
+def _tell_above(place: Place, before: float) -> None:
+    """Let the places above know that a value has changed."""
+    while place.parent is not None:
+        above = place.parent.value
+        place.parent.sum_values += place.times_drawn * (place.value - before)
+        place, before = place.parent, above

@@ -1,0 +1,94 @@
+"""When a search has seen enough: what the leaves so far say of each answer, and how many traces to open at a time.
+
+Flows of leaves are read as chances: with the rewards W (wrong) and C (correct), F = W + (C - W) P(correct). Votes are
+counted where there are no flows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from arts_lite.errors import VerifierError
+from arts_lite.search.record import Branch, SearchTree
+
+_SUREST = 1e-6  # no reading is taken for more certain than this: a single one could never be outweighed
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRange:
+    """The flows of a wrong and of a right leaf: what turns a log-flow into a chance. Raises ValueError: not ordered."""
+
+    wrong: float = 0.1
+    correct: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.wrong < self.correct < math.inf:
+            raise ValueError(f"flows of {self.wrong} (wrong) and {self.correct} (correct), but 0 < wrong < correct")
+
+    def probability(self, log_flow: float) -> float:
+        """P(correct) of a prefix, in (0, 1); what lies outside the range is cut off."""
+        if math.isnan(log_flow):
+            return 0.5
+        flow = math.exp(min(log_flow, math.log(self.correct)))
+        return min(max((flow - self.wrong) / (self.correct - self.wrong), _SUREST), 1 - _SUREST)
+
+
+def require_flows(flows: FlowRange | None, what: str) -> FlowRange:
+    """Give the range of the flows. Raises VerifierError: there is none."""
+    if flows is None:
+        raise VerifierError(
+            f"{what} needs flows, but the scorer gives none: give a verifier (--verifier FILE) that was trained with "
+            "flow, prm or orm, and no other scorer; or take --strategy vote"
+        )
+    return flows
+
+
+def wave_size(num_ended: int, concurrency: int | None) -> int:
+    """How many traces to have side by side: `concurrency`, or half as many as have ended, but at least one.
+
+    So an easy question ends after one trace, a hard one is soon searched in wide waves, and what is under way when the
+    decision falls is at most half of what was needed for it.
+    """
+    return max(1, num_ended // 2) if concurrency is None else concurrency
+
+
+def answer_posterior(tree: SearchTree, flows: FlowRange) -> Mapping[int, float]:
+    """P(correct) of each answer (by `Branch.group`), given all leaves; what is missing to 1 is "none of them".
+
+    Leaves that give one answer are readings of one fact. Their mean log-odds count as sqrt(m) independent readings if
+    they are in favour, as one otherwise: the errors of a verifier's readings of one answer go together, and wrong
+    traces do not become less likely wrong by being many. m counts a fork by the share of its tokens that are its own.
+    At most one answer is right: P(a) = o_a / (1 + sum of all o), with o the odds.
+    """
+    readings: dict[int, list[tuple[float, float]]] = {}
+    for leaf in tree.leaves():
+        if leaf.group is not None and leaf.score is not None:
+            chance = flows.probability(leaf.score)
+            readings.setdefault(leaf.group, []).append((_own_share(tree, leaf), math.log(chance / (1 - chance))))
+    odds = {group: math.exp(min(_log_odds(items), 50.0)) for group, items in readings.items()}
+    total = 1 + math.fsum(odds.values())
+    return {group: one / total for group, one in odds.items()}
+
+
+def vote_posterior(counts: Sequence[int]) -> float:
+    """P that the answer which leads would also lead among endlessly many traces, in [0, 1].
+
+    Of the first two only, from a uniform prior: P(X > 1/2) for X ~ Beta(first + 1, second + 1) (adaptive consistency:
+    Aggarwal et al., arXiv 2305.11860), which is the chance of at most `first` heads in first + second + 1 tosses.
+    """
+    first, second = (*sorted(counts, reverse=True), 0, 0)[:2]
+    num_tosses = first + second + 1
+    return sum(math.comb(num_tosses, heads) for heads in range(first + 1)) / (1 << num_tosses)
+
+
+def _own_share(tree: SearchTree, leaf: Branch) -> float:
+    num_tokens = leaf.length - tree.num_prompt_tokens
+    return leaf.num_own_tokens / num_tokens if leaf.num_own_tokens else 1 / max(num_tokens, 1)
+
+
+def _log_odds(readings: Sequence[tuple[float, float]]) -> float:
+    weight = math.fsum(share for share, _ in readings)
+    mean = math.fsum(share * log_odds for share, log_odds in readings) / weight
+    return mean * math.sqrt(max(weight, 1.0)) if mean > 0 else mean
