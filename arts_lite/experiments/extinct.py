@@ -44,7 +44,7 @@ class ExtinctRun:
 
     Args:
         problems: different ones, in a fixed order; read only as far as they are needed.
-        folder: gets one folder of trees per batch and, at the end, `extinct.txt`: an id per line.
+        folder: gets one folder of trees per batch and, at the end, `extinct.txt`: an id per line, for `eval --only`.
         num_wanted: extinct problems, >= 1.
         max_problems: asked at most; then what was found is all.
         batch: problems of one batch, >= 1.
@@ -113,7 +113,8 @@ class ExtinctRun:
             num_asked += len(trees)
             number += 1
         found = found[: self._num_wanted]
-        write_whole(self.path, "".join(f"{one}\n" for one in found))
+        head = [f"# seed {self._config.seed}", f"# proposer {self._sha256}"]  # `eval --only` refuses these samples
+        write_whole(self.path, "".join(f"{line}\n" for line in [*head, *found]))
         yield ExtinctProgress(len(found), num_asked)
 
 

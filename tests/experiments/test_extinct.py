@@ -23,6 +23,12 @@ def small_run(folder: Path, *, never: int = 3, num_traces: int = 2, **options: i
     return ExtinctRun(proposer, task, problems, folder, SdfConfig(num_traces=num_traces), batch=6, **options)
 
 
+def found(folder: Path) -> list[str]:
+    lines = (folder / "extinct.txt").read_text().splitlines()
+    assert lines[:2] == ["# seed 0", "# proposer None"]
+    return lines[2:]
+
+
 def unsolved(folder: Path) -> set[str]:
     trees = [tree for batch in sorted(folder.glob("batch-*")) for tree in read_folder(batch)]
     return {str((tree.origin.problem or {})["id"]) for tree in trees if not any(end.correct for end in tree.ends)}
@@ -30,7 +36,7 @@ def unsolved(folder: Path) -> set[str]:
 
 def test_batches_are_drawn_until_enough_problems_are_found(tmp_path: Path) -> None:
     *_, last = small_run(tmp_path, num_wanted=5).run()
-    ids = (tmp_path / "extinct.txt").read_text().splitlines()
+    ids = found(tmp_path)
     assert len(ids) == len(set(ids)) == last.num_found == 5
     assert set(ids) <= unsolved(tmp_path)
     assert {f"p{n}" for n in range(0, last.num_asked, 3)} <= unsolved(tmp_path)  # these have no right answer
@@ -40,7 +46,7 @@ def test_batches_are_drawn_until_enough_problems_are_found(tmp_path: Path) -> No
 def test_what_can_be_asked_ends_the_search(tmp_path: Path) -> None:
     *_, last = small_run(tmp_path, num_wanted=500, max_problems=9).run()
     assert last.num_asked == 9
-    assert set((tmp_path / "extinct.txt").read_text().splitlines()) == unsolved(tmp_path)
+    assert set(found(tmp_path)) == unsolved(tmp_path)
 
 
 def test_an_interrupted_search_goes_on_to_the_same_set(tmp_path: Path) -> None:

@@ -1,0 +1,129 @@
+"""How large the experiments are: the one table from which the stages, their expected minutes and the docs follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of the paper in miniature.
+
+    Attributes:
+        difficulty: of arithmetic, in all stages; see docs/tasks.md.
+        countdown: whether Countdown is part of it.
+        num_trees, num_traces, fork_prob: of one seed's trees to learn from; main traces of each.
+        epochs, batch_tokens: of a verifier's training.
+        grpo_steps, grpo_prompts, generations: of GRPO; its problems are those of the trees.
+        learning_rate: of GRPO.
+        num_bank, bank_traces, max_bank, probe_every: problems of the extinction probe, main traces of each, traces
+            that are followed, and steps between probes.
+        num_dev, dev_every: of GRPO's own measure of pass@1.
+        num_problems, num_samples: of an evaluation's pool.
+        num_search, search_n: problems that are searched live, and with how many traces.
+        num_extinct, max_asked: problems of an extinction set, and how many are asked at most to find them.
+        proposer_samples: of a proposer from scratch.
+    """
+
+    difficulty: str = "num_operators=5"
+    countdown: bool = True
+    num_trees: int = 500
+    num_traces: int = 16
+    fork_prob: float = 0.5
+    epochs: float = 2
+    batch_tokens: int = 4096
+    grpo_steps: int = 300
+    grpo_prompts: int = 8
+    generations: int = 8
+    learning_rate: float = 3e-4
+    num_bank: int = 200
+    bank_traces: int = 32
+    max_bank: int = 600
+    probe_every: int = 25
+    num_dev: int = 64
+    dev_every: int = 100
+    num_problems: int = 500
+    num_samples: int = 16
+    num_search: int = 250
+    search_n: tuple[int, ...] = (4, 8, 16)
+    num_extinct: int = 300
+    max_asked: int = 3000
+    proposer_samples: int = 600_000
+
+
+FULL = Sizes()
+QUICK = Sizes(
+    countdown=False,
+    num_trees=60,
+    num_traces=8,
+    epochs=1,
+    grpo_steps=12,
+    grpo_prompts=4,
+    num_bank=20,
+    bank_traces=16,
+    max_bank=100,
+    probe_every=6,
+    num_dev=16,
+    dev_every=12,
+    num_problems=60,
+    num_samples=8,
+    num_search=30,
+    search_n=(4, 8),
+    num_extinct=20,
+    max_asked=250,
+    proposer_samples=20_000,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AblationSizes:
+    """Of the deciding experiment.
+
+    Attributes:
+        num_trees: grown once; each run takes so many of them, smaller numbers parts of larger ones.
+        epochs: passes over them, for each number: small sets are seen more often.
+        num_traces, batch_tokens, num_problems, num_samples, difficulty: as of `Sizes`.
+    """
+
+    num_trees: tuple[int, ...] = (100, 1000, 10_000)
+    epochs: tuple[float, ...] = (20, 6, 2)
+    num_traces: int = 16
+    batch_tokens: int = 4096
+    num_problems: int = 500
+    num_samples: int = 16
+    difficulty: str = "num_operators=5"
+
+
+FULL_ABLATION = AblationSizes()
+QUICK_ABLATION = AblationSizes((20, 60), (2, 1), num_traces=8, num_problems=60, num_samples=8)
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Seconds that a unit of work takes on two CPU cores with a tiny model, to expect a stage's minutes by.
+
+    Attributes:
+        start: of a command; start_training: of one that imports torch.
+        trace: drawn and graded by the engine.
+        tree_epoch: one tree of 40 leaves learnt once.
+        reading: of one problem's 16 traces by one verifier.
+        live: one problem searched live with 16 traces.
+        completion: drawn by GRPO's trainer, and its gradient.
+        probed: one trace's likelihood.
+        dev_completion: drawn by GRPO's trainer.
+        sample: that a proposer from scratch learns.
+    """
+
+    start: float = 2.0
+    start_training: float = 12.0
+    trace: float = 0.0045
+    tree_epoch: float = 0.045
+    reading: float = 0.012
+    live: float = 0.12
+    completion: float = 0.040
+    probed: float = 0.006
+    dev_completion: float = 0.018
+    sample: float = 0.0085
+
+
+RATES = Rates()
