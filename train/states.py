@@ -107,7 +107,7 @@ class StateFolder:
 
 def reading_config(trees: Sequence[TokenTree], **options: Any) -> EngineConfig:
     """Settings of an engine that reads these trees, a part at a time."""
-    longest = max(map(longest_path, trees))
+    longest = max(_CELLS, *map(longest_path, trees))
     most = max(PART_TOKENS, 2 * longest)
     return EngineConfig(**{"ctx_size": longest + 1, "num_cells": -(-most // _CELLS) * _CELLS, **options})
 

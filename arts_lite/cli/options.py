@@ -69,6 +69,11 @@ proposer_options = option_group(
 model_options = option_group(
     proposer_options,
     click.option("--verifier", metavar="FILE", help="The model (GGUF) that judges the traces."),
+    click.option(
+        "--probe",
+        metavar="FILE",
+        help="Of this very proposer: scores its steps while they are written.",
+    ),
 )
 search_options = option_group(
     click.option(
@@ -130,7 +135,9 @@ def load_solver(config: SolverConfig, options: Mapping[str, Any]) -> Solver:
     if options["verbose"]:
         engine_options["verbose"] = True
     try:
-        return Solver.from_gguf(options["proposer"], options["verifier"], config, **engine_options)
+        return Solver.from_gguf(
+            options["proposer"], options["verifier"], config, probe=options.get("probe"), **engine_options
+        )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

@@ -37,8 +37,9 @@ def sdf(ctx: click.Context, /, **options: Any) -> None:
     for name, why in (("task", "--task NAME"), ("out", "--out DIR")):
         if options[name] is None:
             raise click.UsageError(f"missing {why}.")
-    if options["verifier"] is not None:
-        raise click.UsageError("--verifier has nothing to do here: the trees are what a verifier learns from.")
+    for name in ("verifier", "probe"):
+        if options[name] is not None:
+            raise click.UsageError(f"--{name} has nothing to do here: the trees are what a {name} learns from.")
     work = _told_as_usage(lambda: _Work(options))
     with ExitStack() as stack:
         display = stack.enter_context(ProgressDisplay(is_quiet=options["quiet"]))

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from arts_lite.errors import ArtsError
 from arts_lite.search import Checked, Scorer, SearchRequest, SearchResult, Strategy
 from arts_lite.solver.config import SolverConfig
-from arts_lite.solver.judging import VerifierScorer
-from arts_lite.solver.protocols import Proposer, Verifier
+from arts_lite.solver.judging import ProbeScorer, ProbeThenVerifier, VerifierScorer
+from arts_lite.solver.protocols import Probe, Proposer, Verifier
 from arts_lite.solver.results import Solution, Solved, solution_of
 from arts_lite.tasks.plain import read_plain
 
@@ -44,11 +44,14 @@ class Asking:
         settings: Mapping[str, object],
         versions: Mapping[str, str],
         verifier: Verifier | None = None,
+        probe: Probe | None = None,
     ) -> None:
         self._proposer = proposer
         self._verifier = verifier
-        self._config = config = config if verifier is None else config.judged()
-        config.require_step_scores(has_verifier=verifier is not None)
+        self._probe = probe
+        self._guide = probe or verifier  # scores the steps
+        self._config = config = config if self._guide is None else config.judged()
+        config.require_step_scores(has_verifier=self._guide is not None)
         self._extract = extract
         self._same = same
         self._sampling = proposer.default_sampling if config.sampling is None else config.sampling
@@ -88,6 +91,7 @@ class Asking:
                 seed=self._config.seed,
                 max_tokens=self._config.max_tokens,
                 budget=self._config.make_budget(),
+                read_values=None if self._probe is None else self._probe.read,
             )
 
     def close(self) -> None:
@@ -97,12 +101,16 @@ class Asking:
         self._judges.clear()
 
     def _scorer_of(self, number: int, asked: str) -> Scorer:
-        """Take the scorer that was asked for, else the verifier, which is told what the proposer is."""
-        if self._verifier is None or self._config.scorer is not None:
+        """Take the scorer that was asked for, else the probe and the verifier, which is told what the proposer is."""
+        if self._config.scorer is not None or self._guide is None:
             return self._scorer
+        steps = None if self._probe is None else ProbeScorer(self._config.aggregation or self._probe.aggregation)
+        if self._verifier is None:
+            assert steps is not None  # there is a guide, and it is no verifier
+            return steps
         tree = self._verifier.tree(asked, self._rules.delimiters)
         judge = self._judges[number] = VerifierScorer(tree, self._config.aggregation or self._verifier.aggregation)
-        return judge
+        return judge if steps is None else ProbeThenVerifier(steps, judge)
 
     def _forget(self, number: int) -> str:
         """Close a question's books; returns its text."""
@@ -131,9 +139,9 @@ class Asking:
         return Understood(plain.prompt, "", plain.task.extract, plain.same, strategy)
 
     def _strategy(self, config: SolverConfig) -> Strategy:
-        if self._verifier is None:
+        if self._guide is None:
             return config.make_strategy()
-        return config.make_strategy(has_verifier=True, aggregation=self._verifier.aggregation)
+        return config.make_strategy(has_verifier=True, aggregation=self._guide.aggregation)
 
     def solved(self, result: SearchResult) -> Solved:
         """Make the last event of a question that has been searched."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arts_lite.search import Engine
-from arts_lite.types import SamplingParams, StepRules
+from arts_lite.types import BranchId, SamplingParams, StepRules
 
 
 class EngineStats(Protocol):
@@ -78,6 +78,24 @@ class Verifier(Protocol):
 
     def close(self) -> None:
         """Let go of the model. Idempotent."""
+        ...
+
+
+class Probe(Protocol):
+    """Judges prefixes by the proposer's own hidden states. Implemented by `arts_lite.verifier.probe.Probe`."""
+
+    @property
+    def info(self) -> Described:
+        """What its file is."""
+        ...
+
+    @property
+    def aggregation(self) -> str:
+        """See `Verifier`."""
+        ...
+
+    def read(self, branch: BranchId, positions: Sequence[int]) -> NDArray[np.float64]:
+        """Log-flows of a branch of the proposer's engine at positions in [1, length]; nan where none was read."""
         ...
 
 

@@ -18,7 +18,7 @@ from arts_lite.solver.asking import Asking
 from arts_lite.solver.asynchronous import items_of
 from arts_lite.solver.call import Call, Turn
 from arts_lite.solver.config import SolverConfig
-from arts_lite.solver.protocols import Proposer, Verifier
+from arts_lite.solver.protocols import Probe, Proposer, Verifier
 from arts_lite.solver.results import Solution, Solved, SolverEvent
 from arts_lite.tasks.answers import extract_answer, same_answer
 from arts_lite.types import StopReason
@@ -41,6 +41,7 @@ class Solver:
         proposer: asked for prompts and traces; closed by `close`.
         verifier: judges the traces; closed by `close`. None: they vote, or a scorer judges.
         config: how questions are searched, unless a call says otherwise.
+        probe: on the proposer's own engine; scores the steps. Without a verifier it judges the traces, too.
         extract: finds the answer in a trace's text; None: no answer. A proposer that was made for certain tasks
             (`Proposer.tasks`) is asked in their plain forms, and their own `extract` and `same` are used.
         same: tells whether two answers are equal; an equivalence.
@@ -55,6 +56,7 @@ class Solver:
         verifier: Verifier | None = None,
         config: SolverConfig = DEFAULT_CONFIG,
         *,
+        probe: Probe | None = None,
         extract: Callable[[str], str | None] = extract_answer,
         same: Callable[[str, str], bool] = same_answer,
     ) -> None:
@@ -62,6 +64,7 @@ class Solver:
             raise ValueError(_TEMPLATE)
         self.proposer = proposer
         self.verifier = verifier
+        self.probe = probe
         self.config = config
         self._extract = extract
         self._same = same
@@ -75,6 +78,7 @@ class Solver:
         verifier: str | os.PathLike[str] | None = None,
         config: SolverConfig = DEFAULT_CONFIG,
         *,
+        probe: str | os.PathLike[str] | None = None,
         extract: Callable[[str], str | None] = extract_answer,
         same: Callable[[str, str], bool] = same_answer,
         **engine_options: Any,
@@ -84,28 +88,31 @@ class Solver:
         Args:
             proposer: a GGUF file or ``hf:OWNER/REPO[:FILE]``; None: the embedded one, for Countdown and arithmetic.
             verifier: a GGUF file of `arts-lite train verifier`.
+            probe: a GGUF file of `arts-lite train probe`, made for this very proposer.
             config, extract, same: see `Solver`.
 
-        Raises what `Proposer.from_gguf`, `Verifier.from_gguf`, `EngineConfig` and `Solver` raise.
+        Raises what `Proposer.from_gguf`, `Verifier.from_gguf`, `Probe.from_gguf`, `EngineConfig` and `Solver` raise.
         """
         # Here and not above: the rooms below bind a native library, which a solver over another proposer does not need.
         from arts_lite.engine import EngineConfig
         from arts_lite.proposer import Proposer as GGUFProposer
         from arts_lite.proposer import embedded_proposer
+        from arts_lite.verifier.probe import Probe as GGUFProbe
         from arts_lite.verifier.verifier import Verifier as GGUFVerifier
 
-        config.require_step_scores(has_verifier=verifier is not None)
+        config.require_step_scores(has_verifier=verifier is not None or probe is not None)
         engine_config = EngineConfig(**{"num_traces": config.n, **engine_options})
         with ExitStack() as undone:
             model = GGUFProposer.from_gguf(
                 proposer or embedded_proposer(), prompt_template=config.prompt_template, config=engine_config
             )
             undone.callback(model.close)
+            steps = None if probe is None else GGUFProbe.from_gguf(probe, model.engine)
             judge = None
             if verifier is not None:
                 judge = GGUFVerifier.from_gguf(verifier, _of_verifier(engine_config))
                 undone.callback(judge.close)
-            solver = cls(model, judge, replace(config, prompt_template=None), extract=extract, same=same)
+            solver = cls(model, judge, replace(config, prompt_template=None), probe=steps, extract=extract, same=same)
             undone.pop_all()
         solver._engine_options = {name: str(value) for name, value in engine_options.items()}
         return solver
@@ -198,6 +205,7 @@ class Solver:
             settings=self._settings(),
             versions=_versions(),
             verifier=self.verifier,
+            probe=self.probe,
         )
         with closing(asking), closing(loop.run(asking.requests(questions))) as events:
             for event in events:
@@ -213,7 +221,10 @@ class Solver:
     def _settings(self) -> dict[str, object]:
         """What the solutions tell of the models."""
         told: dict[str, object] = {"proposer": _summary(self.proposer), "engine": self._engine_options}
-        return told if self.verifier is None else {**told, "verifier": _summary(self.verifier)}
+        for name, judge in (("verifier", self.verifier), ("probe", self.probe)):
+            if judge is not None:
+                told[name] = _summary(judge)
+        return told
 
     def _in_order(self, events: Call[SolverEvent]) -> Iterator[Solution]:
         waiting: dict[int, Solution] = {}
@@ -234,9 +245,9 @@ def _of_verifier(config: EngineConfig) -> EngineConfig:
     return replace(config, ctx_size=None, num_cells=None, lora=())
 
 
-def _summary(proposer: Proposer | Verifier) -> dict[str, object]:
+def _summary(model: Proposer | Verifier | Probe) -> dict[str, object]:
     """What the model is, without its long texts."""
-    return {name: value for name, value in proposer.info.to_dict().items() if name not in ("chat_template", "arts")}
+    return {name: value for name, value in model.info.to_dict().items() if name not in ("chat_template", "arts")}
 
 
 @cache

@@ -19,13 +19,17 @@ OUTPUTS = ("log_flow", "logit", "score")
 
 
 def log_flow_of(one: Calibrated, values: ArrayLike) -> NDArray[np.float64]:
-    """Turn the head's numbers into log-flows, of any shape; for the output "score" into calibrated scores."""
+    """Turn the head's numbers into log-flows, of any shape; for the output "score" into calibrated scores.
+
+    nan (not read) stays nan.
+    """
     calibrated = one.scale * np.asarray(values, np.float64) + one.offset
     if one.output != "logit":
         return np.asarray(calibrated)
     # log(wrong + (correct - wrong) * sigmoid(x)), without overflow on either side
     log_correct, log_wrong = math.log(one.reward_correct), math.log(one.reward_wrong)
-    mixed = np.logaddexp(log_correct - np.logaddexp(0, -calibrated), log_wrong - np.logaddexp(0, calibrated))
+    with np.errstate(invalid="ignore"):
+        mixed = np.logaddexp(log_correct - np.logaddexp(0, -calibrated), log_wrong - np.logaddexp(0, calibrated))
     return np.asarray(mixed)
 
 
