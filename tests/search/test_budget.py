@@ -1,42 +1,11 @@
 from __future__ import annotations
 
-import pytest
 from fakes.engine import FakeClock, FakeEngine
 from fakes.models import by_prompt, endless, scripted
 from fakes.searches import request, results, search
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from arts_lite.search import BranchState, Budget
 from arts_lite.types import StopReason
-
-ALL = ("best-of-n", "vote", "weighted-vote", "sdf")
-
-
-@pytest.mark.parametrize("strategy", ALL)
-def test_a_budget_of_one_token_is_a_result(strategy: str) -> None:
-    result = search(FakeEngine(), strategy, n=4, budget=Budget(tokens=1))
-    assert result.stopped_by is StopReason.BUDGET_TOKENS
-    assert result.num_tokens_decoded == 1
-    assert result.tree.branches[result.decision.branch].text in ("a", "b")
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.sampled_from(ALL), st.integers(1, 300), st.integers(0, 100), st.integers(1, 20))
-def test_the_budget_of_tokens_is_never_exceeded(strategy: str, tokens: int, seed: int, max_rows: int) -> None:
-    result = search(FakeEngine(max_rows=max_rows), strategy, n=6, seed=seed, budget=Budget(tokens=tokens))
-    assert result.tree.num_tokens == result.num_tokens_decoded <= tokens
-    assert (result.stopped_by is StopReason.BUDGET_TOKENS) <= (result.num_tokens_decoded == tokens)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.sampled_from(ALL), st.integers(2, 40), st.integers(0, 100), st.integers(1, 20))
-def test_the_budget_of_nodes_is_never_exceeded(strategy: str, nodes: int, seed: int, max_rows: int) -> None:
-    result = search(FakeEngine(max_rows=max_rows), strategy, n=6, seed=seed, budget=Budget(nodes=nodes))
-    assert result.tree.num_nodes == 1 + sum(branch.num_own_steps for branch in result.tree.branches) <= nodes
-    if result.stopped_by is StopReason.BUDGET_NODES:
-        assert result.tree.num_nodes == nodes
-        assert any(branch.state is BranchState.CUT for branch in result.tree.branches)
 
 
 def test_a_budget_of_seconds_stops_with_the_best_answer_so_far() -> None:

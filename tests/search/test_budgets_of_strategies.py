@@ -66,6 +66,7 @@ def test_the_budget_of_nodes_is_never_exceeded(strategy: str, nodes: int, seed: 
     assert result.tree.num_nodes == 1 + sum(branch.num_own_steps for branch in result.tree.branches) <= nodes
     if result.stopped_by is StopReason.BUDGET_NODES:
         assert result.tree.num_nodes == nodes
+        assert any(branch.state is BranchState.CUT for branch in result.tree.branches)
 
 
 @settings(max_examples=120, deadline=None)
