@@ -44,3 +44,7 @@ class TraceFormatError(ArtsError):
 
 class TrainingError(ArtsError):
     """A training run's folder, data or base model cannot be used, or its files cannot be written."""
+
+
+class ReportError(ArtsError):
+    """A report cannot be drawn of what there is, or cannot be written."""
