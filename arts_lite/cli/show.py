@@ -65,7 +65,7 @@ class PlainDisplay(Display):
                 answer = "no answer" if event.answer is None else f"answer {event.answer}"
                 self.say(
                     f"{self._name(event.question)}trace {event.branch} ended ({event.reason.value}): {answer}{score} "
-                    f"[{question.num_ended} of {max(self.watch.config.n, len(question.branches))}]"
+                    f"[{question.num_ended} of {max(self.watch.config.n, question.num_kept)}]"
                 )
             case BranchPruned():
                 self.say(f"{self._name(event.question)}trace {event.branch} pruned: {event.why}")

@@ -47,6 +47,11 @@ class WatchedQuestion:
         """Complete traces."""
         return sum(branch.state == "ended" for branch in self.branches)
 
+    @property
+    def num_kept(self) -> int:
+        """Traces that have ended or may still do so."""
+        return sum(branch.state != "pruned" for branch in self.branches)
+
     def votes(self) -> Counter[str]:
         """Answers so far, as they were written."""
         return Counter(branch.answer for branch in self.branches if branch.answer is not None)
@@ -138,6 +143,7 @@ def _tokens_left(question: WatchedQuestion, expected: float, num_main_traces: in
     lengths = [
         branch.position - question.num_prompt_tokens for branch in question.branches if branch.state == "running"
     ]
-    num_unopened = num_main_traces - sum(branch.parent is None for branch in question.branches)
+    num_opened = max(sum(branch.parent is None for branch in question.branches), question.num_ended)
+    num_unopened = num_main_traces - num_opened  # a search of few main traces (mcts) may end as many forks instead
     running = sum(max(expected - length, expected * _LEAST_SHARE) for length in lengths)
     return running + max(0, num_unopened) * expected

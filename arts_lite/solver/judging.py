@@ -25,11 +25,18 @@ class VerifierScorer:
 
     def score(self, branches: Sequence[Branch]) -> list[float]:
         """Score whole traces by their log-flow; what `score_steps` has read is not read again."""
-        return [self._aggregate(steps) if steps else _NOTHING for steps in self.score_steps(branches)]
+        return [self._aggregate(steps) if steps else _NOTHING for steps in self._read(branches)]
 
     def score_steps(self, branches: Sequence[Branch]) -> list[list[float]]:
-        """Score every step, in one batch."""
+        """Score every step, in one batch; a last one without visible text is worth what the step before it is."""
+        read = zip(branches, self._read(branches), strict=True)
+        return [steps + steps[-1:] * (len(branch.steps) - len(steps)) for branch, steps in read]
+
+    def _read(self, branches: Sequence[Branch]) -> list[list[float]]:
         traces = [[step.text for step in branch.steps] for branch in branches]
+        for texts in traces:
+            if len(texts) > 1 and not texts[-1].strip():  # of a fork that ended at once: nothing to be read
+                texts.pop()
         return [[float(value) for value in values] for values in self._tree.log_flows(traces)]
 
     def close(self) -> None:

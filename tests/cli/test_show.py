@@ -8,6 +8,7 @@ import pytest
 from fakes.engine import FakeClock, FakeEngine
 from fakes.models import by_prompt, endless, rambling, scripted
 from fakes.proposer import FakeProposer
+from fakes.values import KnowingVerifier, ValueOf, arbitrary
 from rich.console import Console
 
 from arts_lite.cli.live import LiveDisplay
@@ -23,7 +24,7 @@ CONFIG = SolverConfig(n=2, max_tokens=100)
 
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
 def test_what_every_strategy_came_to_can_be_told(strategy: str) -> None:
-    with Solver(FakeProposer()) as solver:
+    with Solver(FakeProposer(), KnowingVerifier(ValueOf(arbitrary))) as solver:
         solution = solver.solve("How many?", SolverConfig(strategy=strategy, n=3))
     assert solution.answer is not None
     assert any(f"; chosen by {solution.chosen_by}" in line for line in summary(solution))

@@ -2,54 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import pytest
 from fakes.engine import FakeEngine
 from fakes.models import lettered
-from fakes.proposer import FakeInfo, FakeProposer
-from fakes.values import ValueOf, chance_of
-from numpy.typing import NDArray
+from fakes.proposer import FakeProposer
+from fakes.values import KnowingTree, KnowingVerifier, ValueOf, chance_of
 
-from arts_lite.search import AGGREGATIONS
+from arts_lite.search import AGGREGATIONS, Branch, Step
 from arts_lite.solver import Solver, SolverConfig
+from arts_lite.solver.judging import VerifierScorer
 from arts_lite.types import StopReason
 
 GUIDED = ("beam", "dvts", "mcts")
 LETTERS = {"a": 0.5, "b": 0.3, "c": 0.2}
 RARE = "cbcc"
-
-
-class KnowingTree:
-    """Implements `arts_lite.solver.protocols.JudgedTree` by a known value."""
-
-    def __init__(self, value: ValueOf) -> None:
-        self._value = value
-        self.num_open = 1
-
-    def log_flows(self, traces: Sequence[Sequence[str]]) -> list[NDArray[np.float64]]:
-        return [np.array([self._value.log("".join(steps[: end + 1])) for end in range(len(steps))]) for steps in traces]
-
-    def close(self) -> None:
-        self.num_open = 0
-
-
-class KnowingVerifier:
-    """Implements `arts_lite.solver.protocols.Verifier`."""
-
-    def __init__(self, value: ValueOf, aggregation: str = "last") -> None:
-        self.aggregation = aggregation
-        self.info = FakeInfo()
-        self.value = value
-        self.trees: list[KnowingTree] = []
-
-    def tree(self, question: str, delimiters: Sequence[str] = ()) -> KnowingTree:
-        self.trees.append(KnowingTree(self.value))
-        return self.trees[-1]
-
-    def close(self) -> None:
-        assert not any(tree.num_open for tree in self.trees)
 
 
 def proposer() -> FakeProposer:
@@ -125,6 +91,19 @@ def test_prefixes_are_ranked_as_the_verifier_aggregates_unless_told_otherwise(ow
         solution = solver.solve("which letters?")
     assert solution.answer is not None
     assert solution.answer[0] == ("b" if (asked_for or own) == "min" else "a")
+
+
+@pytest.mark.parametrize("aggregation", sorted(AGGREGATIONS))
+def test_a_fork_that_ends_at_once_is_worth_what_its_prefix_is(aggregation: str) -> None:
+    value = ValueOf(lambda text: 1.0 / (1 + len(text)))
+    scorer = VerifierScorer(KnowingTree(value), aggregation)
+    steps = [Step(1, 4, "a\n\n"), Step(4, 7, "b\n\n")]
+    whole = Branch(0, None, (0,), 0, 1, 8, steps=steps)
+    fork = Branch(1, 0, (0, 7, 0), 1, 7, 8, steps=[*steps, Step(7, 8, "")])
+    assert scorer.score([whole, fork, whole])[:2] == [scorer.score([whole])[0]] * 2
+    first, second = scorer.score_steps([whole])[0]
+    assert scorer.score_steps([fork, whole]) == [[first, second, second], [first, second]]
+    assert value.prefixes == {"a\n\n", "a\n\nb\n\n"}
 
 
 @pytest.mark.parametrize("setting", [{"beam_width": 0}, {"c_puct": -1.0}, {"c_puct": float("inf")}])
