@@ -187,7 +187,7 @@ def test_a_screen_reader_hears_where_it_is(browser: Browser, folder: Path) -> No
     browser.press("ArrowRight", "ArrowRight", "ArrowDown", "ArrowRight")
     nodes = browser.accessible()
     named = {(node["role"]["value"], node["name"]["value"]) for node in nodes if "name" in node}
-    assert ("treeitem", "wrong; log-flow 0.7; wrong answer 7; fork") in named
+    assert ("treeitem", "wrong; log-flow 0.7; wrong answer: 7; fork") in named
     assert dict(named)["tree"].startswith("Reasoning tree")
     controls = {"button", "searchbox", "combobox", "tree", "treeitem", "complementary"}
     assert all(node["name"]["value"] for node in nodes if node["role"]["value"] in controls)

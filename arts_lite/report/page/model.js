@@ -8,6 +8,13 @@ const RANK = ["correct", "wrong", "ended", "pruned", "parked", "cut"]; // which 
 const HIDDEN_CHARACTERS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 const visible = (text) => text.replace(HIDDEN_CHARACTERS, "\ufffd");
+const LONGEST = 200; // characters of an answer or a reason that is shown; of a step's text 50 times as many
+
+function shortened(text, longest = LONGEST) {
+  if (text.length <= longest) return text;
+  return `${text.slice(0, longest).replace(/[\ud800-\udbff]$/, "")}\u2026 (${(text.length - longest).toLocaleString("en")} more characters)`;
+}
+
 const oneLine = (text) => visible(text).replace(/\s+/g, " ").trim();
 
 function shown(value) {

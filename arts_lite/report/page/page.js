@@ -15,7 +15,7 @@ function openTree(which) {
   const wanted = scene?.measure.id;
   const measure = measures.find((one) => one.id === wanted) || measures[0];
   scene = { tree, measure, range: rangeOf(measure.values), colours: readColours(), clips: {}, hits: new Set(), found: [], selected: 0, path: [0], onPath: new Set([0]), scale: 1, left: 0, top: 0 };
-  const title = oneLine(tree.plain.question) || "Reasoning tree";
+  const title = shortened(oneLine(tree.plain.question)) || "Reasoning tree";
   byId("title").textContent = byId("title").title = title;
   document.title = `${title.slice(0, 80)} - reasoning tree`;
   byId("summary").textContent = summaryOf(tree);

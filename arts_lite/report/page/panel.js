@@ -11,17 +11,17 @@ function facts(pairs) {
   const list = make("dl");
   for (const [name, value] of pairs) {
     if (value === null || value === undefined || value === "") continue;
-    list.append(make("dt", name), make("dd", visible(String(value))));
+    list.append(make("dt", name), make("dd", shortened(visible(String(value)))));
   }
   return list;
 }
 
 function endItem(end) {
   const item = make("li", undefined, end.kind);
-  const answer = end.answer === null ? "no answer" : `answer ${visible(end.answer)}`;
+  const answer = end.answer === null ? "no answer" : `answer ${shortened(visible(end.answer))}`;
   item.append(make("div", `${end.parent === null ? "Main trace" : "Fork"} ${end.trace}: ${answer}, ${STATES[end.kind]}`));
   const more = [];
-  if (end.why) more.push(`why: ${end.why}`);
+  if (end.why) more.push(`why: ${shortened(end.why)}`);
   if (end.reason) more.push(`stopped by ${end.reason.replaceAll("_", " ")}`);
   if (end.score !== null) more.push(`score ${shown(end.score)}`);
   if (end.reward !== null) more.push(`reward ${shown(end.reward)}`);
@@ -56,9 +56,16 @@ function originFacts(plain) {
   ];
 }
 
+const textOf = (tree, node) => visible(node === 0 ? tree.plain.question : tree.nodes.text[node]).trimEnd();
+
+function endWords(end) {
+  const why = end.why ? ` (${shortened(end.why)})` : "";
+  return `${STATES[end.kind]}${end.answer === null ? "" : `: ${shortened(oneLine(end.answer))}`}${why}`;
+}
+
 function fillPanel(panel, tree, node, select) {
   const title = node === 0 ? "The question" : `Step ${tree.depth[node]}, ${tree.isMain[node] ? "main trace" : "fork"}`;
-  const text = make("div", visible(node === 0 ? tree.plain.question : tree.nodes.text[node]).trimEnd() || "(blank)", "text step");
+  const text = make("div", shortened(textOf(tree, node), 50 * LONGEST) || "(blank)", "text step");
   panel.replaceChildren(make("h2", title), text, facts(node === 0 ? originFacts(tree.plain) : nodeFacts(tree, node)));
   if (tree.ends[node].length) {
     const list = make("ul", undefined, "ends");
@@ -90,20 +97,15 @@ function fillTip(tip, tree, node) {
     parts.push(`log-prob ${shown(nodes.log_pf_model[node])} (model), ${shown(nodes.log_pf_sampling[node])} (sampling)`);
     parts.push(`${shown(nodes.num_draws[node])} ${nodes.num_draws[node] === 1 ? "draw" : "draws"}`);
   }
-  for (const end of tree.ends[node].slice(0, 3)) {
-    parts.push(`${STATES[end.kind]}${end.answer === null ? "" : `: ${oneLine(end.answer)}`}${end.why ? ` (${end.why})` : ""}`);
-  }
-  const text = visible(node === 0 ? tree.plain.question : nodes.text[node]).trim();
-  tip.replaceChildren(make("div", text.length > 600 ? `${text.slice(0, 600)}\u2026` : text, "text"), make("div", parts.join(" \u00b7 "), "facts"));
+  parts.push(...tree.ends[node].slice(0, 3).map(endWords));
+  tip.replaceChildren(make("div", shortened(textOf(tree, node).trimStart(), 3 * LONGEST), "text"), make("div", parts.join(" \u00b7 "), "facts"));
 }
 
 // What a screen reader says of a step.
 function spoken(tree, node, measure) {
-  const parts = [tree.labels[node].slice(0, 200)];
+  const parts = [shortened(tree.labels[node])];
   if (!Number.isNaN(measure.values[node])) parts.push(`${measure.name} ${shown(measure.values[node])}`);
-  for (const end of tree.ends[node].slice(0, 3)) {
-    parts.push(`${STATES[end.kind]}${end.answer === null ? "" : ` ${oneLine(end.answer)}`}${end.why ? `, ${end.why}` : ""}`);
-  }
+  parts.push(...tree.ends[node].slice(0, 3).map(endWords));
   if (node > 0 && !tree.isMain[node]) parts.push("fork");
   return parts.join("; ");
 }
@@ -128,6 +130,6 @@ function summaryOf(tree) {
     const count = tree.ends.reduce((sum, ends) => sum + ends.filter((end) => end.kind === kind).length, 0);
     if (count) parts.push(`${count.toLocaleString("en")} ${kind}`);
   }
-  if (tree.plain.answer !== null) parts.push(`chosen answer ${oneLine(tree.plain.answer)}`);
+  if (tree.plain.answer !== null) parts.push(`chosen answer ${shortened(oneLine(tree.plain.answer))}`);
   return parts.join(" \u00b7 ");
 }
