@@ -14,6 +14,8 @@ COMMANDS = {
     "sdf": ("arts_lite.cli.sdf:sdf", "Grow a dataset of trees for training; sdf stats: describe one."),
     "eval": ("arts_lite.cli.eval:evaluate", "Compare ways to choose an answer, with intervals."),
     "extinct": ("arts_lite.cli.extinct:extinct", "Find problems that a model never solves."),
+    "miniature": ("arts_lite.cli.miniature:miniature", "Do the paper in miniature and report what was reproduced."),
+    "ablate": ("arts_lite.cli.miniature:ablate", "Find out which of ARTS's ingredients earns its keep."),
     "train": ("arts_lite.cli.train:train", "Train models and export them to GGUF (needs torch)."),
 }
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from arts_lite.experiments.folder import read_folder
@@ -81,12 +82,12 @@ class ExtinctRun:
         self._batch = batch
         self._sha256 = model_sha256
         self._run: SdfRun | None = None
-        self._is_stopped = False
+        self._stop = Event()
         self.path = folder / IDS
 
     def cancel(self) -> None:
         """End soon; whole trees are kept. Callable from any thread and signal handlers."""
-        self._is_stopped = True
+        self._stop.set()
         if self._run is not None:
             self._run.cancel()
 
@@ -102,11 +103,11 @@ class ExtinctRun:
         while len(found) < self._num_wanted and (batch := list(islice(self._problems, self._batch))):
             folder = self._folder / f"batch-{number:04d}"
             self._run = SdfRun(self._policy, self._task, batch, folder, self._config, model_sha256=self._sha256)
-            if self._is_stopped:
+            if self._stop.is_set():
                 return
             for progress in self._run.run():
                 yield ExtinctProgress(len(found), num_asked, progress)
-            if self._is_stopped:
+            if self._stop.is_set():
                 return
             trees = list(read_folder(folder))
             found += extinct(trees, self._config.num_traces)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from arts_lite.errors import ArtsError
@@ -92,7 +93,7 @@ class Pipeline:
         self._begin = begin
         self._clock = clock
         self._child: Child | None = None
-        self.is_stopped = False
+        self._stop = Event()
         self._digests: dict[str, str] = {}
         for stage in stages:
             if stage.name in self._digests:
@@ -123,7 +124,7 @@ class Pipeline:
 
     def interrupt(self) -> bool:
         """End soon; the command at work is told and ends in its own way. Callable from a signal handler."""
-        self.is_stopped = True
+        self._stop.set()
         if self._child is not None:
             self._child.interrupt()
         return True
@@ -167,7 +168,7 @@ class Pipeline:
         return f"{stage.name} ({'; '.join(others[:3]) or 'a stage that it needs'})"
 
     def _do(self, number: int, stage: Stage, lock: int | None) -> bool:
-        if self.is_stopped:
+        if self._stop.is_set():
             return False
         before_s, began_s = self._mark(stage).get("seconds", 0.0), self._clock()
         saved_s = began_s
@@ -188,7 +189,7 @@ class Pipeline:
             code = self._run_child(stage, take, lock)
         seconds = before_s + self._clock() - began_s
         self._save(stage, seconds)
-        if code != 0 and self.is_stopped:
+        if code != 0 and self._stop.is_set():
             return False
         missing = self._missing(stage)
         if code != 0 or missing:
@@ -197,12 +198,12 @@ class Pipeline:
                 f"stage {stage.name} failed ({why}): python {' '.join(stage.command)}\n" + "\n".join(last)
             )
         self._save(stage, seconds, is_done=True)
-        return not self.is_stopped
+        return not self._stop.is_set()
 
     def _run_child(self, stage: Stage, take: Callable[[str], None], lock: int | None) -> int:
         self._child = Child(stage.command, self.folder, keep_open=() if lock is None else (lock,))
         try:
-            if self.is_stopped:  # it came while the process was being made
+            if self._stop.is_set():  # it came while the process was being made
                 self._child.interrupt()
             return self._child.follow(take)
         except BaseException:
@@ -220,14 +221,14 @@ class Pipeline:
     def _mark(self, stage: Stage) -> dict[str, Any]:
         path = self._path(stage)
         try:
-            mark: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            mark: Any = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
             raise PipelineError(f"{path} is damaged ({error}); remove it to do this stage again") from error
         if not isinstance(mark, dict) or not {"digest", "seconds", "command", "settings"} <= set(mark):
             raise PipelineError(f"{path} is no mark of a stage; remove it to do this stage again")
-        return mark
+        return dict(mark)
 
     def _save(self, stage: Stage, seconds: float, *, is_done: bool = False) -> None:
         mark = {

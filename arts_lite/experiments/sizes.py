@@ -27,7 +27,7 @@ class Sizes:
 
     difficulty: str = "num_operators=5"
     countdown: bool = True
-    num_trees: int = 500
+    num_trees: int = 450
     num_traces: int = 16
     fork_prob: float = 0.5
     epochs: float = 2
@@ -41,13 +41,13 @@ class Sizes:
     max_bank: int = 600
     probe_every: int = 25
     num_dev: int = 64
-    dev_every: int = 100
+    dev_every: int = 150
     num_problems: int = 500
     num_samples: int = 16
     num_search: int = 250
-    search_n: tuple[int, ...] = (4, 8, 16)
+    search_n: tuple[int, ...] = (2, 4, 8, 16)
     num_extinct: int = 300
-    max_asked: int = 3000
+    max_asked: int = 2500
     proposer_samples: int = 600_000
 
 
@@ -68,7 +68,7 @@ QUICK = Sizes(
     num_problems=60,
     num_samples=8,
     num_search=30,
-    search_n=(4, 8),
+    search_n=(2, 4, 8),
     num_extinct=20,
     max_asked=250,
     proposer_samples=20_000,

@@ -1,0 +1,113 @@
+"""The miniature's report: each claim's verdict first, then the tables behind it, then the minutes that it took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from arts_lite.experiments.document import Block, Heading, Paragraph, Picture, Table, markdown, page
+from arts_lite.experiments.lines import write_whole
+from arts_lite.experiments.pipeline import Timing
+
+_HOW = (
+    "Accuracies are means over problems, and over seeds where there are several; in brackets are 95 % intervals by a "
+    "bootstrap over problems and seeds. A claim counts as reproduced where its whole interval lies on the claimed "
+    "side, as not reproduced where it lies wholly on the other, and as undecided in between: that would need more "
+    "problems or seeds."
+)
+
+
+def write_report(
+    folder: Path, results: Mapping[str, Any], timings: Sequence[Timing], pictures: Sequence[Picture] = ()
+) -> list[Path]:
+    """Write report.md and report.html. Raises LinesError: the disk does not take them."""
+    blocks = report_blocks(results, timings, pictures)
+    paths = [folder / "report.md", folder / "report.html"]
+    write_whole(paths[0], markdown(blocks, folder))
+    write_whole(paths[1], page(blocks))
+    return paths
+
+
+def report_blocks(
+    results: Mapping[str, Any], timings: Sequence[Timing], pictures: Sequence[Picture] = ()
+) -> list[Block]:
+    """Say it all."""
+    claims, tables = results["claims"], results["tables"]
+    counts = ", ".join(
+        f"{sum(claim['verdict'] == name for claim in claims)} {name}"
+        for name in ("reproduced", "not reproduced", "undecided")
+    )
+    blocks: list[Block] = [
+        Heading("The paper in miniature", 1),
+        Paragraph(f"{len(claims)} claims: {counts}. {results['num_seeds']} seed(s) in arithmetic."),
+        Paragraph(_HOW),
+        Heading("Claims"),
+        Table(
+            ["claim", "from", "verdict", "figure", "by the rule"],
+            [[one["text"], one["source"], one["verdict"], shown(one), _rule(one)] for one in claims],
+        ),
+        *pictures,
+        Heading("Arithmetic: choosing among k samples of the frozen proposer"),
+        _by_k(tables["arithmetic"]),
+        Heading("Arithmetic: choosing among k samples of the GRPO policy"),
+        _by_k(tables["policy"]),
+        Heading("Arithmetic: problems that the GRPO policy never solved, fresh samples of the frozen proposer"),
+        _by_k(tables["extinct"]),
+        Heading("Arithmetic: accuracy against tokens"),
+        _by_tokens(tables["search"]),
+    ]
+    if "countdown" in tables:
+        blocks += [Heading("Countdown: choosing among k samples"), _by_k(tables["countdown"])]
+    others = [[name, shown(figure)] for name, figure in sorted(results["figures"].items())]
+    blocks += [Heading("All figures"), Table(["figure", "value"], others)]
+    return [*blocks, Heading("Minutes"), timing_table(timings), Paragraph(_software(results["versions"]))]
+
+
+def timing_table(timings: Sequence[Timing]) -> Table:
+    """Tabulate the minutes of each stage, expected and taken."""
+    rows = [[one.stage, _minutes(one.expected_s), _minutes(one.seconds)] for one in timings]
+    whole = [sum(one.expected_s for one in timings), sum(one.seconds for one in timings)]
+    return Table(["stage", "expected", "taken"], [*rows, ["all", *map(_minutes, whole)]])
+
+
+def _by_k(rows: Sequence[Mapping[str, Any]]) -> Table:
+    ks = list(rows[0]["points"]) if rows else []
+    cells = [[str(row["method"]), *(shown(row["points"][k]) for k in ks)] for row in rows]
+    return Table(["method", *(f"k = {k}" for k in ks)], cells)
+
+
+def _by_tokens(rows: Sequence[Mapping[str, Any]]) -> Table:
+    cells = [
+        [
+            str(row["method"]),
+            str(row["k"]),
+            shown(row),
+            f"{row['num_tokens']:,.0f}",
+            f"{row['num_verifier_tokens']:,.0f}",
+        ]
+        for row in rows
+    ]
+    return Table(["method", "n", "accuracy", "tokens generated", "tokens read by the verifier"], cells)
+
+
+def shown(figure: Mapping[str, Any]) -> str:
+    """Write a figure with its interval."""
+    value, low, high = (figure.get(name) for name in ("value", "low", "high"))
+    if value is None:
+        return "-"
+    if low is None or high is None:
+        return f"{value:.3f}"
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _rule(claim: Mapping[str, Any]) -> str:
+    return claim["why"] or f"{claim['side']} {claim['bound']:g}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f}"
+
+
+def _software(versions: Mapping[str, str]) -> str:
+    return "Software: " + ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
