@@ -17,6 +17,7 @@ _SAMPLING = ("temperature", "top_p", "top_k", "min_p")
 _ENGINE = ("ctx_size", "gpu_layers", "threads", "kv_type", "reproducible")
 _SEARCH = (
     *("strategy", "n", "fork_prob", "max_fork_depth", "beam_width", "c_puct"),
+    *("confidence", "concurrency", "prune_below", "flow_temperature"),
     *("scorer", "aggregation", "seed", "max_tokens"),
     *("budget_tokens", "budget_seconds", "budget_nodes", "system", "prompt_template"),
 )
@@ -86,6 +87,24 @@ search_options = option_group(
     click.option("--max-fork-depth", type=_from(0), help="sdf: forks above a leaf, at most.  [default: 1]"),
     click.option("--beam-width", type=_from(1), help="beam, dvts, mcts: next steps drawn of a prefix.  [default: 4]"),
     click.option("--c-puct", type=click.FloatRange(0), help="mcts: weight of exploration.  [default: 1.25]"),
+    click.option(
+        "--confidence",
+        type=click.FloatRange(0, 1, max_open=True),
+        help="Stop when an answer is right with this probability; 0: never.  [default: flow 0.95, others 0]",
+    ),
+    click.option(
+        "--concurrency", type=_from(1), help="Traces side by side.  [default: all; with --confidence growing waves]"
+    ),
+    click.option(
+        "--prune-below",
+        type=click.FloatRange(0, 1),
+        help="flow: leave a trace whose flow falls below this share of what it was; 0: never.  [default: 0.5]",
+    ),
+    click.option(
+        "--flow-temperature",
+        type=click.FloatRange(0),
+        help="flow: how freely places are drawn; 1: as flow is, 0: the best.  [default: 0.5]",
+    ),
     click.option(
         "--scorer",
         type=click.Choice(sorted(SCORERS)),

@@ -35,12 +35,16 @@ class FlowRange:
         return min(max((flow - self.wrong) / (self.correct - self.wrong), _SUREST), 1 - _SUREST)
 
 
+PAPER_FLOWS = FlowRange()
+"""The rewards of the paper (ARTS, arXiv 2602.12846), which the trainers take unless they are told others."""
+
+
 def require_flows(flows: FlowRange | None, what: str) -> FlowRange:
     """Give the range of the flows. Raises VerifierError: there is none."""
     if flows is None:
         raise VerifierError(
             f"{what} needs flows, but the scorer gives none: give a verifier (--verifier FILE) that was trained with "
-            "flow, prm or orm, and no other scorer; or take --strategy vote"
+            "flow, prm or orm, with the same rewards as the probe, and no other scorer; or take --strategy vote"
         )
     return flows
 

@@ -11,7 +11,7 @@ from arts_lite.search.actions import Action, Open
 from arts_lite.search.ballot import Decision
 from arts_lite.search.record import Branch, SearchTree
 from arts_lite.search.scorers import AGGREGATIONS
-from arts_lite.search.stopping import FlowRange, wave_size
+from arts_lite.search.stopping import PAPER_FLOWS, FlowRange, wave_size
 
 
 class Strategy(Protocol):
@@ -57,7 +57,8 @@ class StrategySettings:
         beam_width: next steps drawn of each prefix that is expanded, >= 1 (`beam`, `dvts`, `mcts`).
         c_puct: weight of exploration, finite and >= 0 (`mcts`).
         aggregation: how a prefix's step scores make one score: "last", "min", "mean" or "product".
-        flows: what the scores mean, if they are log-flows; None: they are not.
+        flows: what the scores mean, if they are log-flows; None: they are not, and neither `flow` nor a `confidence`
+            in a scored answer is possible.
 
     Raises:
         ValueError: a value is outside its range.
@@ -75,7 +76,7 @@ class StrategySettings:
     concurrency: int | None = None
     prune_below: float = 0.5
     flow_temperature: float = 0.5
-    flows: FlowRange | None = None
+    flows: FlowRange | None = PAPER_FLOWS
 
     def __post_init__(self) -> None:
         if self.n < 1:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from arts_lite.errors import ArtsError
-from arts_lite.search import Checked, Scorer, SearchRequest, SearchResult, Strategy
+from arts_lite.search import Checked, FlowRange, Scorer, SearchRequest, SearchResult, Strategy
 from arts_lite.solver.config import SolverConfig
 from arts_lite.solver.judging import ProbeScorer, ProbeThenVerifier, VerifierScorer
 from arts_lite.solver.protocols import Probe, Proposer, Verifier
@@ -141,7 +141,15 @@ class Asking:
     def _strategy(self, config: SolverConfig) -> Strategy:
         if self._guide is None:
             return config.make_strategy()
-        return config.make_strategy(has_verifier=True, aggregation=self._guide.aggregation)
+        return config.make_strategy(has_verifier=True, aggregation=self._guide.aggregation, flows=self._flows())
+
+    def _flows(self) -> FlowRange | None:
+        """What the scores mean; None: they are no flows, or the probe's and the verifier's are different ones."""
+        if self._config.scorer is not None:
+            return None
+        ranges = {judge.rewards for judge in (self._probe, self._verifier) if judge is not None}
+        rewards = ranges.pop() if len(ranges) == 1 else None
+        return None if rewards is None else FlowRange(*rewards)
 
     def solved(self, result: SearchResult) -> Solved:
         """Make the last event of a question that has been searched."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from arts_lite.search import (
     NEED_STEP_SCORES,
     Budget,
+    FlowRange,
     Scorer,
     StepScorer,
     Strategy,
@@ -25,11 +26,20 @@ class SolverConfig:
 
     Attributes:
         strategy: "best-of-n", "vote", "weighted-vote", "sdf", and with step scores (a verifier's, or a scorer's with
-            `score_steps`) "beam", "dvts" or "mcts"; None: "best-of-n" with a verifier, else "vote".
-        n: main traces, >= 1; beams ("beam", "dvts": in all subtrees together) or simulations ("mcts").
+            `score_steps`) "flow", "beam", "dvts" or "mcts"; None: "best-of-n" with a verifier, else "vote".
+        n: main traces, >= 1; "flow": the budget, in tokens of so many traces; beams ("beam", "dvts": in all subtrees
+            together) or simulations ("mcts").
         fork_prob: chance of a fork at an intermediate step boundary, in [0, 1] ("sdf").
         max_fork_depth: how many forks may lie above a leaf; 1: forks do not fork ("sdf").
-        early_stop: stop once no other answer can win ("vote").
+        early_stop: stop once no other answer can win ("vote"), or where `confidence` says so.
+        confidence: stop when an answer is right with this probability, in [0, 1); 0: never; None: what suits the
+            strategy ("flow": 0.95; "best-of-n", "weighted-vote", "vote": never). By a verifier's flows, which "flow",
+            "best-of-n" and "weighted-vote" need for it; "vote" by its votes.
+        concurrency: traces that run side by side, >= 1; None: all, or, where `confidence` may end the search, waves:
+            half as many as have ended, at least one.
+        prune_below: a trace is left when its flow, for what it still costs, falls below this share of what a place
+            above promises, in [0, 1]; 0: never ("flow").
+        flow_temperature: how freely the next place is drawn, >= 0; 1: in proportion to flow, 0: the best ("flow").
         beam_width: next steps drawn of each prefix that is expanded, >= 1 ("beam", "dvts", "mcts").
         c_puct: weight of exploration, >= 0 ("mcts").
         scorer: what a trace is worth: "logprob", "logprob-sum", "length" (shorter is better) or an object with `score`.
@@ -54,6 +64,10 @@ class SolverConfig:
     fork_prob: float = 0.5
     max_fork_depth: int = 1
     early_stop: bool = True
+    confidence: float | None = None
+    concurrency: int | None = None
+    prune_below: float = 0.5
+    flow_temperature: float = 0.5
     beam_width: int = 4
     c_puct: float = 1.25
     scorer: str | Scorer | None = None
@@ -80,7 +94,9 @@ class SolverConfig:
         if self.seed >= 1 << 63:
             raise ValueError(f"seed is {self.seed}, but must be below 2**63")
 
-    def make_strategy(self, *, has_verifier: bool = False, aggregation: str = "last") -> Strategy:
+    def make_strategy(
+        self, *, has_verifier: bool = False, aggregation: str = "last", flows: FlowRange | None = None
+    ) -> Strategy:
         """Make the strategy of one question; `aggregation` is used unless the settings name one."""
         settings = StrategySettings(
             n=self.n,
@@ -88,9 +104,14 @@ class SolverConfig:
             max_fork_depth=self.max_fork_depth,
             by_score=self.scorer is not None or has_verifier,
             early_stop=self.early_stop,
+            confidence=self.confidence,
+            concurrency=self.concurrency,
+            prune_below=self.prune_below,
+            flow_temperature=self.flow_temperature,
             beam_width=self.beam_width,
             c_puct=self.c_puct,
             aggregation=aggregation if self.aggregation is None else self.aggregation,
+            flows=flows,
         )
         return make_strategy(self.strategy or default_strategy(has_verifier=has_verifier), settings)
 

@@ -72,6 +72,11 @@ class Verifier(Protocol):
         """How a trace's steps make one score, unless the user says otherwise: last, min, mean or product."""
         ...
 
+    @property
+    def rewards(self) -> tuple[float, float] | None:
+        """Flows of a wrong and of a right leaf; None: its values are no flows, only their order counts."""
+        ...
+
     def tree(self, question: str, delimiters: Sequence[str] = ()) -> JudgedTree:
         """Begin a mirror of one question's tree. Raises ValueError: the question gives no token."""
         ...
@@ -91,6 +96,11 @@ class Probe(Protocol):
 
     @property
     def aggregation(self) -> str:
+        """See `Verifier`."""
+        ...
+
+    @property
+    def rewards(self) -> tuple[float, float] | None:
         """See `Verifier`."""
         ...
 

@@ -38,6 +38,11 @@ def aggregation_of(one: Calibrated) -> str:
     return "min" if one.objective == "prm" else "last"
 
 
+def rewards_of(one: Calibrated) -> tuple[float, float] | None:
+    """The flows of a wrong and of a right leaf; None where values are no flows, but only have an order."""
+    return None if one.output == "score" else (one.reward_wrong, one.reward_correct)
+
+
 def check_output(one: Calibrated) -> None:
     """Raise ValueError: a value is outside its range."""
     require(bool(one.objective), "objective", one.objective, "a name")

@@ -13,7 +13,7 @@ from arts_lite.engine import Engine
 from arts_lite.engine.forced import read_values, token_trie
 from arts_lite.engine.gguf import read_header
 from arts_lite.types import BranchId
-from arts_lite.verifier.output import aggregation_of
+from arts_lite.verifier.output import aggregation_of, rewards_of
 from arts_lite.verifier.probe_format import ProbeFormat, check_proposer, read_probe
 
 
@@ -48,6 +48,11 @@ class Probe:
     def aggregation(self) -> str:
         """What suits the objective: "min" for a process reward model, else "last"."""
         return aggregation_of(self.format)
+
+    @property
+    def rewards(self) -> tuple[float, float] | None:
+        """Flows of a wrong and of a right leaf; None: its values are no flows, only their order counts."""
+        return rewards_of(self.format)
 
     @property
     def info(self) -> ProbeInfo:

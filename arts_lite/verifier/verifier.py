@@ -16,6 +16,7 @@ from arts_lite.engine.config import DEFAULT_CONFIG
 from arts_lite.errors import VerifierError
 from arts_lite.types import BranchId, EventKind, SamplingParams, StepRules
 from arts_lite.verifier.format import VerifierFormat, read_verifier
+from arts_lite.verifier.output import rewards_of
 
 _SAMPLING = SamplingParams()  # a verifier draws nothing
 _RULES = StepRules(delimiters=())
@@ -57,6 +58,11 @@ class Verifier:
     def aggregation(self) -> str:
         """What suits the objective: the weakest step for a process reward model (the paper's choice), else the last."""
         return "min" if self.format.objective == "prm" else "last"
+
+    @property
+    def rewards(self) -> tuple[float, float] | None:
+        """Flows of a wrong and of a right leaf; None: its values are no flows, only their order counts."""
+        return rewards_of(self.format)
 
     @functools.cached_property
     def info(self) -> ModelDescription:

@@ -36,6 +36,7 @@ class FakeVerifier:
     """Implements `arts_lite.solver.protocols.Verifier`."""
 
     aggregation = "last"
+    rewards = (0.1, 10.0)
 
     def __init__(self) -> None:
         self.trees: list[FakeTree] = []

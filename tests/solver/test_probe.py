@@ -32,6 +32,7 @@ class FakeProbe:
     """What it reads is a position's own number, but for the last token of a trace, which is never decoded."""
 
     aggregation = "last"
+    rewards = (0.1, 10.0)
 
     def __init__(self, proposer: FakeProposer) -> None:
         self.engine = proposer.engine
@@ -61,6 +62,7 @@ class FakeTree:
 
 class FakeVerifier:
     aggregation = "last"
+    rewards = (0.1, 10.0)
 
     def __init__(self) -> None:
         self.trees: list[FakeTree] = []
