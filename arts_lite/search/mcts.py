@@ -52,7 +52,7 @@ def puct(value: float, prior: float, num_visits: int, num_siblings_visits: int, 
 
 
 class MonteCarloTreeSearch:
-    """n simulations, each from the root to a trace's end (Feng et al., arXiv 2309.17179: MCTS-Rollout).
+    """n simulations, each from the root to a trace's end (after Feng et al., arXiv 2309.17179: MCTS-Rollout).
 
     A simulation selects children by PUCT. Where there are none it expands: beam_width next steps are drawn, by forks,
     and scored; a child's prior is exp(score) as a share of its siblings'. So it goes on until it comes to a whole

@@ -24,7 +24,7 @@ class StepScorer(Scorer, Protocol):
     """Scores prefixes too: a strategy then finds `Branch.step_scores` filled in whenever it is asked."""
 
     def score_steps(self, branches: Sequence[Branch]) -> list[list[float]]:
-        """Score every step of the branches, in one batch: one value per item of `Branch.steps`."""
+        """Score every step of the branches, in one batch: one log per item of `Branch.steps`, of a flow or a chance."""
         ...
 
 

@@ -26,7 +26,7 @@ def searched(engine: FakeEngine, strategy: str, **options: object) -> SearchResu
 
 def whole_tree(result: SearchResult) -> list[tuple[object, ...]]:
     return [
-        (branch.path, branch.parent, branch.start, branch.text, branch.state, branch.reason, branch.why, branch.score)
+        (branch.path, branch.start, branch.text, branch.state, branch.reason, branch.why, branch.score)
         for branch in result.tree.branches
     ]
 
