@@ -16,6 +16,7 @@ COMMANDS = {
     "extinct": ("arts_lite.cli.extinct:extinct", "Find problems that a model never solves."),
     "miniature": ("arts_lite.cli.miniature:miniature", "Do the paper in miniature and report what was reproduced."),
     "ablate": ("arts_lite.cli.miniature:ablate", "Find out which of ARTS's ingredients earns its keep."),
+    "report": ("arts_lite.cli.report:report", "Draw trees, evaluations and training runs."),
     "train": ("arts_lite.cli.train:train", "Train models and export them to GGUF (needs torch)."),
 }
 

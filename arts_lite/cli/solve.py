@@ -23,6 +23,7 @@ from arts_lite.cli.options import (
     search_settings,
     with_models_defaults,
 )
+from arts_lite.cli.picturing import PageFile
 from arts_lite.cli.show import Display, make_display
 from arts_lite.cli.texts import one_line, read_questions, valid_text
 from arts_lite.cli.tracing import TraceFile
@@ -36,6 +37,7 @@ from arts_lite.solver import Solution, Solved, SolverConfig, SolverEvent
 @search_options
 @sampling_options
 @output_options
+@click.option("--html", metavar="FILE.html", help="Draw the searched trees on a page for a browser.")
 @click.pass_context
 def solve(ctx: click.Context, /, question: str | None, file: str | None, **options: Any) -> None:
     """Answer a QUESTION by searching a model's reasoning ('-': questions from stdin, one a line).
@@ -52,6 +54,7 @@ def solve(ctx: click.Context, /, question: str | None, file: str | None, **optio
         stack.enter_context(_warnings_shown_by(display))
         trace = stack.enter_context(TraceFile(options["trace"]) if options["trace"] else nullcontext())
         stack.enter_context(display)
+        page = stack.enter_context(PageFile(options["html"], display.say) if options["html"] else nullcontext())
         display.say(f"loading {options['proposer'] or 'the embedded proposer'}")
         events = InThread(run.events, run.stop)
         stack.enter_context(on_interrupt(lambda: run.interrupt(events)))
@@ -63,6 +66,8 @@ def solve(ctx: click.Context, /, question: str | None, file: str | None, **optio
             if isinstance(event, Solved):
                 if trace is not None and event.solution.tree is not None:
                     trace.write(event.solution.tree)
+                if page is not None and event.solution.tree is not None:
+                    page.add(event.question, event.solution.tree)
                 results.add(event.question, event.solution)
     ctx.exit(INTERRUPTED if run.was_interrupted else results.exit_code)
 
