@@ -11,6 +11,7 @@ from rich.table import Table
 _ORDER = ("random", "majority", "best-of-n", "weighted-vote")
 
 
+_COSTS = ("num_tokens", "num_tokens_decoded", "num_verifier_tokens")
 _PLAIN_WIDTH = 180  # of lines that no terminal breaks
 
 
@@ -35,11 +36,11 @@ def tables(results: Mapping[str, Any], *, shows_all: bool = False) -> Iterator[T
     table.add_column("method", no_wrap=True)
     for k in ks:
         table.add_column(f"k={k}", justify="right")
-    table.add_column(f"tokens at {ks[-1]}: proposer's + verifier's", justify="right")
+    table.add_column(f"tokens at {ks[-1]}: drawn, decoded, read", justify="right")
     for method in methods:
         points = {point["k"]: point for point in method["points"]}
         told = points.get(ks[-1])
-        cost = "" if told is None else f"{told['num_tokens']:,.0f} + {told['num_verifier_tokens']:,.0f}"
+        cost = "" if told is None else " ".join(f"{told[name]:,.0f}" for name in _COSTS)
         table.add_row(method["label"], *(_interval(points.get(k), "accuracy") for k in ks), cost)
     yield table
     yield _differences(results, methods, ks[-1])
@@ -53,7 +54,7 @@ def _differences(results: Mapping[str, Any], methods: Sequence[Mapping[str, Any]
     for reference in results["references"]:
         table.add_column(f"- {reference}", justify="right")
     found = {(one["method"], one["reference"]): one for one in results["differences"] if one["k"] == k}
-    for method in _sorted(results["methods"]):
+    for method in methods:
         cells = [
             _interval(found.get((method["label"], name)), "difference", sign="+") for name in results["references"]
         ]

@@ -225,8 +225,8 @@ class EvalWork:
         if unknown:
             raise ValueError(
                 f"--only names {len(unknown)} problems that there are not, such as {unknown[0]!r}; give the same "
-                "--data (or --split, --problem-seed, --difficulty, and a --num-problems that reaches as far) as where they "
-                "were chosen"
+                "--data (or --split, --problem-seed, --difficulty, and a --num-problems that reaches as far) as where "
+                "they were chosen"
             )
         return [by_id[name] for name in dict.fromkeys(ids)]
 

@@ -21,6 +21,7 @@ from arts_lite.report.bootstrap import LEVEL, NUM_RESAMPLES, Bootstrap, Estimate
 from arts_lite.verifier.output import finite
 
 SCHEMA, SCHEMA_VERSION = "arts-lite.eval", 1
+_COSTS = ("num_tokens", "num_tokens_decoded", "num_verifier_tokens")
 RESULTS, PROBLEMS = "results.json", "problems.jsonl"
 
 
@@ -119,8 +120,7 @@ def _with_intervals(
                 {
                     "k": k,
                     **interval(boots[k].boot.mean(boots[k].columns[method.label]), "accuracy"),
-                    "num_tokens": float(np.mean([one.num_tokens for one in own.values()])),
-                    "num_verifier_tokens": float(np.mean([one.num_verifier_tokens for one in own.values()])),
+                    **{name: float(np.mean([getattr(one, name) for one in own.values()])) for name in _COSTS},
                     "num_problems": len(own),
                 }
             )

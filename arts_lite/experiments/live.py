@@ -126,7 +126,8 @@ class LiveRun:
                                 "correct": answer is not None and self._task.grade(problem.problem, answer),
                                 "stopped_by": result.stopped_by.value,
                                 "num_traces": len(result.tree.branches),
-                                "num_tokens": result.num_tokens_decoded,
+                                "num_tokens": result.tree.num_tokens,
+                                "num_tokens_decoded": result.num_tokens_decoded,
                                 "num_verifier_tokens": spent,
                                 "num_prompt_tokens": result.tree.num_prompt_tokens,
                                 "seconds": round(result.seconds, 3),
@@ -192,7 +193,13 @@ class _Asking(Asking):
         verifier: Verifier | None,
     ) -> None:
         super().__init__(
-            proposer, config, extract=task.extract, same=task.same, settings={}, versions={}, verifier=verifier
+            proposer,
+            config,
+            extract=task.extract,
+            same=task.same,
+            settings={"proposer": {}},
+            versions={},
+            verifier=verifier,
         )
         self._task = task
         self._problems = {prompts[problem.id]: problem for problem in problems}
@@ -243,7 +250,10 @@ def live_methods(folder: Path, pool: Sequence[PoolProblem]) -> list[Method]:
         method = found.setdefault(method.label, method)
         method.outcomes[int(search["n"])] = {
             str(line["problem"]): Outcome(
-                float(line["correct"]), float(line["num_tokens"]), float(line["num_verifier_tokens"])
+                float(line["correct"]),
+                float(line["num_tokens"]),
+                float(line["num_tokens_decoded"]),
+                float(line["num_verifier_tokens"]),
             )
             for line in read_lines(path / _LINES)
             if line["problem"] in known

@@ -20,10 +20,17 @@ POOL_STRATEGIES = ("random", "oracle", "majority", "best-of-n", "weighted-vote")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one method makes of one problem at one k: share of right answers, and mean tokens."""
+    """What one method makes of one problem at one k: share of right answers, and mean tokens.
+
+    Attributes:
+        num_tokens: drawn by all traces together.
+        num_tokens_decoded: of these, what the engine decoded: equal beginnings once.
+        num_verifier_tokens: read by the verifier, equal beginnings once.
+    """
 
     accuracy: float
     num_tokens: float
+    num_tokens_decoded: float
     num_verifier_tokens: float = 0.0
 
 
@@ -109,12 +116,13 @@ def _method(
         for problem in pool:
             if k > problem.num_samples or (among is not None and problem.id not in among):
                 continue
+            decoded = problem.num_distinct_tokens(k)
             num_read = 0.0
-            if readings and (reading := readings.get(problem.id)) is not None:
-                of_traces = reading.num_tokens - reading.num_question_tokens
-                num_read = reading.num_question_tokens + of_traces * k / problem.num_samples
-            tokens = float(problem.num_tokens.mean()) * k
-            own[problem.id] = Outcome(accuracy(problem, k), tokens, num_read)
+            if readings and (reading := readings.get(problem.id)) is not None:  # read as traces share it when written
+                share = decoded / max(problem.num_distinct_tokens(problem.num_samples), 1.0)
+                num_read = reading.num_question_tokens + share * (reading.num_tokens - reading.num_question_tokens)
+            drawn = float(problem.num_tokens.mean()) * k
+            own[problem.id] = Outcome(accuracy(problem, k), drawn, decoded, num_read)
     return method
 
 

@@ -73,6 +73,37 @@ class PoolProblem:
         """int[n]: generated tokens of each trace."""
         return np.array([ends[-1] if len(ends) else 0 for ends in self.step_ends], np.int64)
 
+    def num_distinct_tokens(self, k: int) -> float:
+        """Tokens of k traces of which equal beginnings count once, in expectation over which k."""
+        if k not in self._num_distinct:
+            n = self.num_samples
+            chances = [1 - math.comb(n - shared, k) / math.comb(n, k) for shared in range(n + 1)]
+            self._num_distinct[k] = float(self._sharers @ np.array(chances))
+        return self._num_distinct[k]
+
+    @cached_property
+    def _num_distinct(self) -> dict[int, float]:
+        return {}
+
+    @cached_property
+    def _sharers(self) -> NDArray[np.int64]:
+        """int[n + 1]: how many tokens of the prefix tree lie on so many traces."""
+        traces = sorted(
+            tuple(token for node in path for token in self.tree.tokens(node).tolist()) for path in self.paths
+        )
+        found = np.zeros(self.num_samples + 1, np.int64)
+        open_since: list[int] = []  # per position, the first of the neighbours that share the path up to there
+        for number, trace in enumerate([*traces, ()]):
+            before = traces[number - 1] if number else ()
+            shared = next(
+                (at for at, (a, b) in enumerate(zip(before, trace, strict=False)) if a != b),
+                min(len(before), len(trace)),
+            )
+            for first in open_since[shared:]:
+                found[number - first] += 1
+            open_since = open_since[:shared] + [number] * (len(trace) - shared)
+        return found
+
     @cached_property
     def step_ends(self) -> list[NDArray[np.int64]]:
         """Generated tokens of each trace up to the end of each step."""
