@@ -128,8 +128,8 @@ class SolverConfig:
             return
         lack = "there is no verifier" if self.scorer is None else f"the scorer ({self._scorer_name}) has none"
         raise ValueError(
-            f"strategy {self.strategy!r} is guided by the score of every step, but {lack}; give a verifier and no "
-            "scorer, or a scorer with `score_steps`, or choose another strategy"
+            f"strategy {self.strategy!r} is guided by the score of every step, but {lack}; give a verifier "
+            "(--verifier FILE) or a probe and no scorer, or a scorer with `score_steps`, or choose another strategy"
         )
 
     def make_budget(self) -> Budget:

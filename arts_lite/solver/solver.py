@@ -47,7 +47,8 @@ class Solver:
         same: tells whether two answers are equal; an equivalence.
 
     Raises:
-        ValueError: the configuration names a prompt template, which is the proposer's to know.
+        ValueError: the configuration names a prompt template, which is the proposer's to know; or a strategy that needs
+            step scores, and nothing gives any.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Solver:
     ) -> None:
         if config.prompt_template is not None:
             raise ValueError(_TEMPLATE)
+        config.require_step_scores(has_verifier=verifier is not None or probe is not None)
         self.proposer = proposer
         self.verifier = verifier
         self.probe = probe

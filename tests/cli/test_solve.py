@@ -33,7 +33,10 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run `arts-lite solve --proposer fake ...` on a model of `fakes.models`; the solver's arguments are in `asked`."""
 
     def run(*args: str, model: Model | None = None, engine: FakeEngine | None = None, **kwargs: Any) -> Result:
-        def from_gguf(proposer: str, verifier: object, config: SolverConfig, **engine_options: object) -> Solver:
+        def from_gguf(
+            proposer: str, verifier: object, config: SolverConfig, *, probe: object, **engine_options: object
+        ) -> Solver:
+            assert probe is None
             run.asked = (proposer, verifier, config, engine_options)  # type: ignore[attr-defined]
             made = engine or FakeEngine(model or scripted({"so\n\nthe answer is 18": 1.0}))
             return Solver(FakeProposer(made), config=config)
@@ -114,6 +117,7 @@ def test_a_question_that_is_too_long_exits_with_3_and_the_others_are_answered(ru
 def test_options_reach_the_solver(run: Run) -> None:
     result = run(
         *("--strategy", "sdf", "--n", "3", "--fork-prob", "0.25", "--max-fork-depth", "2", "--scorer", "length"),
+        *("--beam-width", "5", "--c-puct", "0.5"),
         *(
             "--seed",
             "7",
@@ -137,6 +141,8 @@ def test_options_reach_the_solver(run: Run) -> None:
         n=3,
         fork_prob=0.25,
         max_fork_depth=2,
+        beam_width=5,
+        c_puct=0.5,
         scorer="length",
         seed=7,
         max_tokens=50,
@@ -161,6 +167,11 @@ def test_options_reach_the_solver(run: Run) -> None:
         (["--temperature", "nan", "q"], "temperature is nan"),
         (["--top-p", "0", "q"], "--top-p"),
         (["--strategy", "magic", "q"], "--strategy"),
+        (["--strategy", "beam", "q"], "there is no verifier; give a verifier (--verifier FILE)"),
+        (["--strategy", "mcts", "--scorer", "length", "q"], "the scorer (length) has none"),
+        (["--beam-width", "0", "q"], "--beam-width"),
+        (["--c-puct", "-1", "q"], "--c-puct"),
+        (["--c-puct", "inf", "q"], "c_puct is inf"),
         (["--seed", str(2**63), "q"], "seed"),
         (["--step-delimiter", "", "q"], "delimiters"),
         (["bad \udcff bytes"], "no valid Unicode at character 4"),

@@ -72,6 +72,8 @@ def test_without_step_scores_the_remedy_is_named_before_anything_is_searched(str
             solver.solve("which letters?", SolverConfig(strategy=strategy, scorer="length"))
     assert asked.engine.num_opened == 0
     with pytest.raises(ValueError, match="there is no verifier"):
+        Solver(proposer(), config=SolverConfig(strategy=strategy))
+    with pytest.raises(ValueError, match="there is no verifier"):
         Solver.from_gguf("there-is-no-such-file.gguf", config=SolverConfig(strategy=strategy))
 
 
