@@ -17,6 +17,10 @@ from arts_lite.search import STRATEGIES
 from arts_lite.solver import SolverConfig
 
 STOP = "+stop"
+CONFIDENCE = 0.95
+"""Of a strategy that stops early, unless --set says otherwise."""
+NEED_FLOWS = {"flow", f"best-of-n{STOP}", f"weighted-vote{STOP}"}
+"""Strategies that read a verifier's values as flows."""
 _POOLED = {"best-of-n", "vote", "weighted-vote"}
 _OWN = ("strategy", "n", "seed", "max_tokens", "sampling", "rules", "system", "prompt_template", "early_stop", "scorer")
 
@@ -72,7 +76,8 @@ def read_strategies(text: str) -> tuple[list[str], list[str]]:
     Raises:
         ValueError: there is none of a name.
     """
-    pooled, live = [], []
+    pooled: list[str] = []
+    live: list[str] = []
     for name in text.split(","):
         name = name.strip()
         if name.removesuffix(STOP) not in STRATEGIES and name not in POOL_STRATEGIES:
@@ -96,6 +101,8 @@ def live_config(name: str, n: int, options: dict[str, Any]) -> SolverConfig:
             told[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             told[key] = value
+    if name.endswith(STOP):
+        told.setdefault("confidence", CONFIDENCE)
     own = {"seed": options["seed"], "max_tokens": options["max_tokens"], "system": options["system"]}
     try:
         return SolverConfig(strategy=name.removesuffix(STOP), n=n, early_stop=True, **own, **told)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from arts_lite.cli.eval_options import STOP, live_config, read_ids, read_ks, read_strategies
+from arts_lite.cli.eval_options import NEED_FLOWS, STOP, live_config, read_ids, read_ks, read_strategies
+from arts_lite.cli.judges import Judge, load_judge
 from arts_lite.cli.problems import DRAWN, ENGINE, read_problems, read_task, with_models_defaults
 from arts_lite.cli.sdf_progress import counters
 from arts_lite.experiments.folder import SETTINGS
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
     from arts_lite.engine import EngineConfig
     from arts_lite.experiments.live import LiveSearch
     from arts_lite.experiments.pool import PoolProblem
-    from arts_lite.experiments.scoring import PoolScorer
     from arts_lite.proposer import Proposer
-    from arts_lite.solver.protocols import Verifier
     from arts_lite.tasks import Problem
 
 
@@ -48,8 +47,9 @@ class EvalWork:
         self._pooled, self._live = read_strategies(options["strategies"])
         self._files = named_files(options["verifiers"])
         for name in self._live:
-            config = live_config(name, self._ks[-1], options)
-            config.require_step_scores(has_verifier=bool(self._files))
+            live_config(name, self._ks[-1], options).require_step_scores(has_verifier=bool(self._files))
+            if name in NEED_FLOWS and not self._files:
+                raise ValueError(f"strategy {name!r} needs a verifier's flows; give --verifier FILE")
         self._task = read_task(options)
         self.problems = self._chosen(read_problems(self._task, options, split="test"))
         self._config = SdfConfig(
@@ -127,56 +127,51 @@ class EvalWork:
     def _judge(self, model: Proposer, pool: Sequence[PoolProblem]) -> Iterator[StageProgress]:
         for name, path in self._files.items():
             with ExitStack() as stack:
-                verifier, reader = self._load(stack, name, path, model)
-                run = ScoreRun(reader, pool, self.folder)
+                judge = load_judge(stack, name, path, model, self._config, self._engine(for_proposer=False))
+                run = ScoreRun(judge.reader, pool, self.folder)
                 self._set(run)
                 yield from run.run()
-                for search in self._searches(name, dict(reader.settings)) if verifier is not None else ():
-                    yield from self._search(model, verifier, pool, search)
+                for strategy, search in self._searches(name, dict(judge.reader.settings)):
+                    if strategy in NEED_FLOWS and not judge.gives_flows:
+                        why = f"left out: {name} gives no flows, but an order"
+                        yield StageProgress(search.name, 0, 0, len(pool), note=why)
+                    else:
+                        yield from self._search(model, judge, pool, search)
             if self.was_interrupted:
                 return
-        for search in self._searches(None, {}):
+        for _, search in self._searches(None, {}):
             yield from self._search(model, None, pool, search)
         if self._options["prefixes"] and not self.was_interrupted:
             yield from self._label(model, pool)
 
-    def _load(self, stack: ExitStack, name: str, path: Path, model: Proposer) -> tuple[Verifier | None, PoolScorer]:
-        """Load a verifier, or a probe, which only the pool's scores are read with."""
-        from arts_lite.engine.gguf import read_header
-        from arts_lite.experiments.readers import ProbeReader, VerifierReader, file_settings
-        from arts_lite.verifier.probe import Probe
-        from arts_lite.verifier.probe_format import PREFIX
-        from arts_lite.verifier.verifier import Verifier
-
-        header = read_header(path)
-        if any(key.startswith(PREFIX) for key in header.metadata):
-            probe = Probe.from_gguf(path, model.engine)
-            told = file_settings(path, probe.format, _sha256(path))
-            return None, ProbeReader(name, probe, model, told, system=self._config.system)
-        verifier = stack.enter_context(Verifier.from_gguf(path, self._engine(for_proposer=False)))
-        told = file_settings(path, verifier.format, verifier.engine.model.sha256)
-        return verifier, VerifierReader(name, verifier, told)
-
-    def _searches(self, verifier: str | None, told: dict[str, Any]) -> Iterator[LiveSearch]:
-        """Yield the live searches with this verifier; without one, those that vote or have no verifier at all."""
+    def _searches(self, judge: str | None, told: dict[str, Any]) -> Iterator[tuple[str, LiveSearch]]:
+        """Yield the live searches with this verifier; without one, those that vote or have none at all."""
         from arts_lite.experiments.live import LiveSearch
 
         for name in self._live:
             votes = name.removesuffix(STOP) == "vote"
-            if votes == (verifier is None) or (not self._files and verifier is None):
+            if votes == (judge is None) or (not self._files and judge is None):
                 for n in self._ks:
                     config = live_config(name, n, self._options)
                     config = dataclasses.replace(config, sampling=self._config.sampling, rules=self._config.rules)
-                    yield LiveSearch(config, name.endswith(STOP), verifier, told)
+                    yield name, LiveSearch(config, name.endswith(STOP), judge, told)
 
     def _search(
-        self, model: Proposer, verifier: Verifier | None, pool: Sequence[PoolProblem], search: LiveSearch
+        self, model: Proposer, judge: Judge | None, pool: Sequence[PoolProblem], search: LiveSearch
     ) -> Iterator[StageProgress]:
         from arts_lite.experiments.live import LiveRun
 
         if not self.was_interrupted:
-            sha256 = model.engine.model.sha256
-            run = LiveRun(model, verifier, self._task, pool, self.folder, search, model_sha256=sha256)
+            run = LiveRun(
+                model,
+                None if judge is None else judge.verifier,
+                self._task,
+                pool,
+                self.folder,
+                search,
+                probe=None if judge is None else judge.probe,
+                model_sha256=model.engine.model.sha256,
+            )
             self._set(run)
             yield from run.run()
 
@@ -240,9 +235,3 @@ class EvalWork:
                 f"the problems of {path} were chosen on this model's samples with --seed {told['seed']}; give another "
                 "--seed, so that they are judged by fresh ones."
             )
-
-
-def _sha256(path: Path) -> str:
-    from hashlib import sha256
-
-    return sha256(path.read_bytes()).hexdigest()

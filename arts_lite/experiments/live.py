@@ -22,7 +22,7 @@ from arts_lite.search import SearchLoop, SearchRequest
 from arts_lite.search.events import Progress, QuestionFailed, QuestionFinished
 from arts_lite.solver import SolverConfig
 from arts_lite.solver.asking import Asking, Understood
-from arts_lite.solver.protocols import JudgedTree, Proposer, Verifier
+from arts_lite.solver.protocols import JudgedTree, Probe, Proposer, Verifier
 from arts_lite.tasks import Problem, Task
 from arts_lite.types import StopReason
 
@@ -59,6 +59,7 @@ class LiveRun:
     Args:
         verifier: judges; None where the search has none.
         folder: of the evaluation.
+        probe: scores the steps; None where the search has none.
         model_sha256: of the proposer's file.
         clock: seconds, monotonic.
 
@@ -75,11 +76,13 @@ class LiveRun:
         folder: Path,
         search: LiveSearch,
         *,
+        probe: Probe | None = None,
         model_sha256: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._proposer = proposer
         self._verifier = None if verifier is None else _Remembering(verifier)
+        self._probe = probe
         self._task = task
         self._pool = pool
         self._search = search
@@ -168,6 +171,7 @@ class LiveRun:
             {one.problem.id: one.tree.origin.question for one in self._pool},
             problems,
             verifier=self._verifier,
+            probe=self._probe,
         )
 
     def _requests(
@@ -191,6 +195,7 @@ class _Asking(Asking):
         problems: Sequence[Problem],
         *,
         verifier: Verifier | None,
+        probe: Probe | None,
     ) -> None:
         super().__init__(
             proposer,
@@ -200,6 +205,7 @@ class _Asking(Asking):
             settings={"proposer": {}},
             versions={},
             verifier=verifier,
+            probe=probe,
         )
         self._task = task
         self._problems = {prompts[problem.id]: problem for problem in problems}

@@ -145,7 +145,7 @@ def read_scores(folder: Path, pool: Sequence[PoolProblem]) -> dict[str, Reading]
         problem = by_id.get(str(line.get("problem")))
         if problem is None:
             continue
-        values = line.get("values")
+        values: Any = line.get("values")
         if line.get("traces") != problem.digest or not _fits(values, problem):
             raise DatasetError(
                 f"{folder / _LINES} holds values of other traces than the pool's (problem {problem.id}); delete "
