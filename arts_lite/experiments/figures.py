@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -112,20 +113,16 @@ def _repeated(columns: Sequence[Values], num: int) -> Sequence[Values]:
 
 def _resampled(values: NDArray[np.float64], counts: NDArray[np.float64], num_resamples: int) -> NDArray[np.float64]:
     """Means of resamples: problems and seeds drawn anew, each problem's and seed's weight the times it was drawn."""
-    num_problems, num_seeds = values.shape
+    rows, columns = _draws(*values.shape, num_resamples)
+    weights = ((rows @ counts) * columns).sum(1)
+    sums = ((rows @ values) * columns).sum(1)
+    return np.divide(sums, weights, out=np.full(num_resamples, np.nan), where=weights > 0)
+
+
+@lru_cache(maxsize=8)
+def _draws(num_problems: int, num_seeds: int, num: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How often each problem and each seed is drawn, in each resample; the same for all figures of a size."""
     rng = np.random.default_rng(0)
-    found = np.full(num_resamples, np.nan)
-    for place, (rows, columns) in enumerate(_draws(rng, num_problems, num_seeds, num_resamples)):
-        weight = float(rows @ counts @ columns)
-        if weight > 0:
-            found[place] = float(rows @ values @ columns) / weight
-    return found
-
-
-def _draws(
-    rng: np.random.Generator, num_problems: int, num_seeds: int, num: int
-) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    for _ in range(num):
-        rows = rng.multinomial(num_problems, np.full(num_problems, 1 / num_problems))
-        columns = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds))
-        yield rows.astype(np.float64), columns.astype(np.float64)
+    rows = rng.multinomial(num_problems, np.full(num_problems, 1 / num_problems), size=num).astype(np.float64)
+    columns = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=num).astype(np.float64)
+    return rows, columns

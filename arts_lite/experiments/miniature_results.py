@@ -19,7 +19,6 @@ from arts_lite.experiments.versions import versions
 SCHEMA, SCHEMA_VERSION = "arts-lite.miniature", 1
 BINS = ("mode", "rare", "endangered", "wrong")
 _PLAIN = ("random", "majority", "best-of-n:logprob", "oracle")
-_NUM_RESAMPLES = 1000
 
 
 def measure(folder: Path, *, num_seeds: int, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,12 +137,12 @@ def depth_figures(folder: Path, num_seeds: int) -> dict[str, Figure]:
         kind: [_depth_correlations(folder / "scores" / f"{kind}-{seed}" / "scores.jsonl") for seed in range(num_seeds)]
         for kind in POLICY_VERIFIERS
     }
-    told = {f"depth/{kind}": mean(columns, num_resamples=_NUM_RESAMPLES) for kind, columns in by_kind.items()}
+    told = {f"depth/{kind}": mean(columns) for kind, columns in by_kind.items()}
     sizes = {
         kind: [{name: abs(value) for name, value in column.items()} for column in columns]
         for kind, columns in by_kind.items()
     }
-    told["depth/sum - expected"] = difference(sizes["arts-sum"], sizes["arts-expected"], num_resamples=_NUM_RESAMPLES)
+    told["depth/sum - expected"] = difference(sizes["arts-sum"], sizes["arts-expected"])
     return told
 
 
