@@ -50,6 +50,8 @@ def extinct(ctx: click.Context, /, **options: Any) -> None:
         for now in events:
             if last is None or now.num_asked != last.num_asked:
                 display.say(f"{now.num_found} of {options['num_wanted']} found, {now.num_asked:,} problems asked")
+            if now.current is not None:
+                display.show(now.current)
             last = now
     if work.was_interrupted:
         ctx.exit(INTERRUPTED)
