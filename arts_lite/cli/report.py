@@ -38,6 +38,27 @@ def report() -> None:
 
 
 @report.command()
+@click.argument("folders", metavar="DIR...", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    *("--extinct", "extinct"),
+    multiple=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Evaluation of problems that a tuned policy never solves: recovery is drawn too; repeatable.",
+)
+@click.option("-o", "--output", metavar="OUT", required=True, help="Folder of the report.")
+@verbose_option
+def folders(folders: tuple[Path, ...], extinct: tuple[Path, ...], output: str, **_: object) -> None:
+    """Draw what folders of `arts-lite eval`, `train grpo` and `sdf` hold, into OUT/report.html and OUT/report.md."""
+    from arts_lite.experiments.overview import write_overview
+
+    if not folders and not extinct:
+        raise click.UsageError("name at least one folder to report on.")
+    for path in write_overview(folders, Path(output), extinct=extinct):
+        click.echo(path)
+
+
+@report.command()
 @click.argument("file", metavar="FILE.jsonl[.gz|.zst]")
 @click.option("--index", "indices", type=click.IntRange(0), multiple=True, help="Line of the tree, from 0; repeatable.")
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Id of the tree's problem; repeatable.")

@@ -67,7 +67,7 @@ def _parts() -> dict[str, str]:
 
 
 def _template(name: str) -> str:
-    return resources.files("arts_lite.report").joinpath("page", name).read_text(encoding="utf-8")
+    return resources.files("arts_lite.report").joinpath("page").joinpath(name).read_text(encoding="utf-8")
 
 
 def _digest(text: str) -> str:

@@ -114,3 +114,15 @@ def test_a_page_that_cannot_be_written_in_the_end_is_told(monkeypatch: pytest.Mo
     result = solve(monkeypatch, "How many?", "--html", str(tmp_path / "page.html"))
     assert result.exit_code == 3
     assert "page.html cannot be written" in result.output
+
+
+def test_folders_are_reported_on(trees: Path, tmp_path: Path) -> None:
+    result = run(str(trees.parent), "-o", str(tmp_path / "out"))
+    assert (result.exit_code, result.output) == (0, f"{tmp_path / 'out/report.md'}\n{tmp_path / 'out/report.html'}\n")
+    assert run("-o", str(tmp_path / "out")).exit_code == 2
+    assert run(str(tmp_path / "out"), "-o", str(tmp_path / "more")).exit_code == 3
+
+
+def test_without_arguments_the_help_is_shown() -> None:
+    result = run()
+    assert "report tree FILE" in result.output
