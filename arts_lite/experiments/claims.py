@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
+MIN_PROBLEMS = 20
+"""With fewer a bootstrap's interval is too narrow: nothing is decided."""
 MARGIN = 0.02
 """Accuracies within two points of each other count as the same, where a claim says that one reaches the other."""
 
@@ -142,6 +144,18 @@ CLAIMS: tuple[Claim, ...] = (
         source="control",
     ),
     Claim(
+        "best of n, log-prob",
+        "ARTS best-of-16 is above the choice by the proposer's own mean log-prob",
+        "bon@16/arts-sum - logprob",
+        source="control",
+    ),
+    Claim(
+        "best of n, countdown",
+        "In Countdown ARTS best-of-16 is above majority",
+        "countdown/arts-sum - majority",
+        source="goal",
+    ),
+    Claim(
         "expected over sum",
         "The expected flow's best-of-16 is above the summed flow's",
         "bon@16/arts-expected - arts-sum",
@@ -185,6 +199,9 @@ def _judged(claim: Claim, figures: Mapping[str, Mapping[str, Any]]) -> Verdict:
     if told is None:
         return Verdict(claim, UNDECIDED, "not measured in this run")
     value, low, high = told
+    num_problems = (figures[claim.figure] or {}).get("num_problems") or MIN_PROBLEMS
+    if num_problems < MIN_PROBLEMS:
+        return Verdict(claim, UNDECIDED, f"only {num_problems} problems", value, low, high)
     for name, why in claim.needs:
         needed = _interval(figures.get(name))
         if needed is None or needed[1] <= 0:

@@ -42,6 +42,7 @@ def report_blocks(
         Heading("The paper in miniature", 1),
         Paragraph(f"{len(claims)} claims: {counts}. {results['num_seeds']} seed(s) in arithmetic."),
         Paragraph(_HOW),
+        *([] if results["k"] == 16 else [Paragraph(f"Where 16 samples are named, this run has {results['k']}.")]),
         Heading("Claims"),
         Table(
             ["claim", "from", "verdict", "figure", "by the rule"],

@@ -42,7 +42,6 @@ def measure(folder: Path, *, num_seeds: int, settings: Mapping[str, Any]) -> dic
     figures |= {f"squeeze/{name}": figure for name, figure in probe.items()}
     figures |= depth_figures(folder / "eval-arithmetic", num_seeds)
     figures |= search_figures(search)
-    plain = {name: figure.to_dict() for name, figure in figures.items()}
     tables = {
         "arithmetic": choice_table(base, num_seeds),
         "policy": policy_table(policies),
@@ -50,12 +49,17 @@ def measure(folder: Path, *, num_seeds: int, settings: Mapping[str, Any]) -> dic
         "search": search_table(search),
     }
     if (folder / "eval-countdown" / "results.json").exists():
-        tables["countdown"] = choice_table(Evaluation.load(folder / "eval-countdown"), 1)
+        other = Evaluation.load(folder / "eval-countdown")
+        tables["countdown"] = choice_table(other, 1)
+        of_other = best_of_n_figures(other, 1).items()
+        figures |= {name.replace("bon@16", "countdown"): one for name, one in of_other if name.startswith("bon@16")}
+    plain = {name: figure.to_dict() for name, figure in figures.items()}
     results = {
         "schema": SCHEMA,
         "version": SCHEMA_VERSION,
         "settings": dict(settings),
         "num_seeds": num_seeds,
+        "k": base.top_k,
         "figures": plain,
         "tables": tables,
         "claims": [verdict.to_dict() for verdict in judge(plain)],

@@ -54,6 +54,12 @@ def test_what_was_not_measured_is_undecided() -> None:
     assert verdict(claim, x=figure(0.5, math.nan, math.nan))[0] == UNDECIDED
 
 
+def test_a_few_problems_decide_nothing() -> None:
+    x = {**figure(0.5, 0.5, 0.5), "num_problems": 3}
+    assert verdict(Claim("a", "", "x"), x=x) == (UNDECIDED, "only 3 problems")
+    assert verdict(Claim("a", "", "x"), x={**x, "num_problems": 30})[0] == REPRODUCED
+
+
 def test_every_claim_gets_a_verdict_and_plain_data() -> None:
     names = {name for claim in CLAIMS for name in (claim.figure, *(need for need, _ in claim.needs))}
     high = judge({name: figure(0.5, 0.4, 0.6) for name in names})

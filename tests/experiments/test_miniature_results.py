@@ -62,7 +62,7 @@ def test_the_report_names_each_claim_with_its_interval(tmp_path: Path) -> None:
         assert f"| {claim.text} | {claim.source} | " in text
     assert "0.150 [" in text or "0.15" in text
     assert "| all | 3.0 | 2.0 |" in text
-    assert page.count("<table>") == 7
+    assert page.count("<table>") == 8
     assert "nan" not in text
 
 

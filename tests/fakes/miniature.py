@@ -29,6 +29,7 @@ def write_miniature(folder: Path, num_seeds: int = 2, num_problems: int = 400) -
         _extinction(folder / f"grpo-{seed}")
         _scores(folder / "eval-arithmetic" / "scores" / f"arts-sum-{seed}", lambda depth: -1.0 * depth)
         _scores(folder / "eval-arithmetic" / "scores" / f"arts-expected-{seed}", lambda depth: (-1.0) ** depth)
+    _evaluation(folder / "eval-countdown", BASE, {f"{kind}-0": value for kind, value in CHOSEN.items()}, num_problems)
     _evaluation(folder / "search", BASE, {"arts-expected-0": 0.85}, num_problems, live=True)
 
 
