@@ -38,6 +38,8 @@ def best_of_k(scores: ArrayLike, correct: ArrayLike, k: int) -> float:
     """
     values, verdicts = _scores(scores), np.asarray(correct, np.float64)
     _check_k(k, len(values))
+    if (verdicts == verdicts[0]).all():
+        return float(verdicts[0])
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     below = np.array([math.comb(int(end), k) for end in (0, *ends)], np.float64)

@@ -10,6 +10,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from arts_lite.report.estimators import pass_at_k
+
 MAX_SUBSETS = 20_000
 """Up to so many subsets all are counted, so that the expectation is exact: C(16, 8) is 12,870."""
 NUM_DRAWN = 4096
@@ -34,8 +36,9 @@ class Ballots:
         names, first = np.unique(own, return_index=True)
         kept = names >= 0
         self.num_samples = len(own)
+        self.num_votes = int((own >= 0).sum())
         self.verdicts: NDArray[np.float64] = verdicts[first[kept]]
-        self.members: NDArray[np.float64] = (own[:, None] == names[kept][None, :]).astype(np.float64)
+        self.members: NDArray[np.float64] = (names[kept][:, None] == own[None, :]).astype(np.float64)
 
 
 def vote_at_k(ballots: Ballots, k: int, log_weights: ArrayLike | None = None) -> float:
@@ -52,19 +55,22 @@ def vote_at_k(ballots: Ballots, k: int, log_weights: ArrayLike | None = None) ->
     """
     if not 1 <= k <= ballots.num_samples:
         raise ValueError(f"k is {k}, but must be in [1, {ballots.num_samples}], the number of samples")
-    if not len(ballots.verdicts):
+    verdicts = ballots.verdicts
+    if not len(verdicts):
         return 0.0
-    weights = ballots.members * _weights(log_weights, ballots.num_samples)[:, None]
-    totals = subsets(ballots.num_samples, k) @ weights
-    best = totals.max(axis=1, keepdims=True)
+    weights = _weights(log_weights, ballots.num_samples)
+    if (verdicts == verdicts[0]).all():  # whoever wins: only a subset without any vote is wrong
+        return float(verdicts[0]) * pass_at_k(ballots.num_votes, ballots.num_samples, k)
+    totals = (ballots.members * weights) @ subsets(ballots.num_samples, k)
+    best = totals.max(axis=0)
     wins = (totals >= best * (1 - _CLOSE)) & (totals > 0)
-    shares = (wins @ ballots.verdicts) / np.maximum(wins.sum(axis=1), 1)
+    shares = (verdicts @ wins) / np.maximum(wins.sum(axis=0), 1)
     return float(shares.mean())
 
 
 @lru_cache(maxsize=16)
 def subsets(num_samples: int, k: int) -> NDArray[np.float64]:
-    """List subsets of size k as rows of zeros and ones, float64[num_subsets, n]."""
+    """List subsets of size k as columns of zeros and ones, float64[n, num_subsets]."""
     rows: Sequence[Sequence[int]] | NDArray[np.int64]
     if math.comb(num_samples, k) <= MAX_SUBSETS:
         rows = np.array(list(combinations(range(num_samples), k)), np.int64)
@@ -73,8 +79,9 @@ def subsets(num_samples: int, k: int) -> NDArray[np.float64]:
         rows = np.argpartition(keys, k - 1, axis=1)[:, :k].astype(np.int64)
     found = np.zeros((len(rows), num_samples))
     np.put_along_axis(found, rows, 1.0, axis=1)
-    found.setflags(write=False)
-    return found
+    columns = np.ascontiguousarray(found.T)
+    columns.setflags(write=False)
+    return columns
 
 
 def _weights(log_weights: ArrayLike | None, num_samples: int) -> NDArray[np.float64]:

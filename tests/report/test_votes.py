@@ -62,11 +62,11 @@ def test_a_vote_that_weighs_nothing_still_beats_no_vote() -> None:
 def test_many_subsets_are_drawn_evenly_and_always_the_same() -> None:
     assert math.comb(32, 8) > MAX_SUBSETS
     rows = subsets(32, 8)
-    assert rows.shape == (NUM_DRAWN, 32)
-    assert (rows.sum(1) == 8).all()
+    assert rows.shape == (32, NUM_DRAWN)
+    assert (rows.sum(0) == 8).all()
     subsets.cache_clear()
     np.testing.assert_array_equal(subsets(32, 8), rows)
-    share = rows.mean(0)
+    share = rows.mean(1)
     assert np.abs(share - 0.25).max() < 5 * (0.25 * 0.75 / NUM_DRAWN) ** 0.5
     ballots = Ballots([0] * 20 + [1] * 12, [1] * 20 + [0] * 12)
     chances = [math.comb(20, a) * math.comb(12, 8 - a) / math.comb(32, 8) for a in range(9)]
