@@ -13,6 +13,7 @@ COMMANDS = {
     "grade": ("arts_lite.cli.grade:grade", "Tell which answers of a file are right."),
     "sdf": ("arts_lite.cli.sdf:sdf", "Grow a dataset of trees for training; sdf stats: describe one."),
     "eval": ("arts_lite.cli.eval:evaluate", "Compare ways to choose an answer, with intervals."),
+    "compare": ("arts_lite.cli.compare:compare", "Compare evaluations of the same problems."),
     "extinct": ("arts_lite.cli.extinct:extinct", "Find problems that a model never solves."),
     "miniature": ("arts_lite.cli.miniature:miniature", "Do the paper in miniature and report what was reproduced."),
     "ablate": ("arts_lite.cli.miniature:ablate", "Find out which of ARTS's ingredients earns its keep."),

@@ -17,15 +17,19 @@ _PLAIN_WIDTH = 180  # of lines that no terminal breaks
 
 def print_results(results: Mapping[str, Any], *, shows_all: bool = False) -> None:
     """Print accuracies by k, cost, differences from the references at the largest k, and prefixes."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_PLAIN_WIDTH)
+    console = wide_console()
     for table in tables(results, shows_all=shows_all):
         console.print(table)
     if results["num_missing"]:
         console.print(f"{results['num_missing']} problems are not in the pool, and do not count.")
     if not shows_all and any(_is_other(method) for method in results["methods"]):
         console.print("Other aggregations of the verifiers' steps: arts-lite eval results DIR --all, or results.json.")
+
+
+def wide_console() -> Console:
+    """Make a console that breaks no line of a table, unless a terminal is narrower."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
 
 
 def tables(results: Mapping[str, Any], *, shows_all: bool = False) -> Iterator[Table]:
@@ -41,7 +45,7 @@ def tables(results: Mapping[str, Any], *, shows_all: bool = False) -> Iterator[T
         points = {point["k"]: point for point in method["points"]}
         told = points.get(ks[-1])
         cost = "" if told is None else " ".join(f"{told[name]:,.0f}" for name in _COSTS)
-        table.add_row(method["label"], *(_interval(points.get(k), "accuracy") for k in ks), cost)
+        table.add_row(method["label"], *(interval_of(points.get(k), "accuracy") for k in ks), cost)
     yield table
     yield _differences(results, methods, ks[-1])
     if results["prefixes"]:
@@ -56,7 +60,7 @@ def _differences(results: Mapping[str, Any], methods: Sequence[Mapping[str, Any]
     found = {(one["method"], one["reference"]): one for one in results["differences"] if one["k"] == k}
     for method in methods:
         cells = [
-            _interval(found.get((method["label"], name)), "difference", sign="+") for name in results["references"]
+            interval_of(found.get((method["label"], name)), "difference", sign="+") for name in results["references"]
         ]
         if any(cells):
             table.add_row(method["label"], *cells)
@@ -73,7 +77,7 @@ def _prefixes(prefixes: Mapping[str, Any]) -> Table:
     for row in prefixes["scorers"]:
         name = row["scorer"] if row["aggregation"] is None else f"{row['scorer']}/{row['aggregation']}"
         half = "" if row["auc_half"] is None else f"{100 * row['auc_half']:.1f}"
-        table.add_row(name, _interval(row, "auc"), half)
+        table.add_row(name, interval_of(row, "auc"), half)
     return table
 
 
@@ -91,7 +95,8 @@ def _is_other(method: Mapping[str, Any]) -> bool:
     return method["aggregation"] is not None and not method["is_own"]
 
 
-def _interval(told: Mapping[str, Any] | None, name: str, *, sign: str = "") -> str:
+def interval_of(told: Mapping[str, Any] | None, name: str, *, sign: str = "") -> str:
+    """Write a figure and its interval in percent; "" where there is none."""
     if told is None or told[name] is None:
         return ""
     shown = [100 * told[part] for part in (name, "low", "high") if told[part] is not None]
