@@ -170,7 +170,7 @@ def main() -> None:
     options.add_argument("--delimiter", default="\\n\\n", help=r"\n is a newline")
     chosen = options.parse_args()
     if chosen.quick:
-        chosen.branches, chosen.tokens, chosen.repeats = [4], 24, 2
+        chosen.branches, chosen.tokens, chosen.repeats = [4], 64, 2
     path = chosen.model or embedded_proposer()
     delimiter = chosen.delimiter.replace("\\n", "\n") if chosen.model else "\n"
     prompt = PROMPT if chosen.model else EMBEDDED_PROMPT

@@ -45,10 +45,10 @@ class FitConfig:
         ValueError: a value is outside its range.
     """
 
-    epochs: int = 30
-    batch_nodes: int = 4096
+    epochs: int = 50
+    batch_nodes: int = 1024
     learning_rate: float = 0.01
-    ridge: float = 1e-4
+    ridge: float = 1e-3
     warmup: float = 0.05
     ema_decay: float = 0.99
     evals: int = 10

@@ -25,6 +25,7 @@ from arts_lite.train.trees import TrainingTree
 from arts_lite.verifier.probe_format import ProbeFormat
 
 PROBE, STATES = "probe.gguf", "states"
+_AT_LEAST = 256  # tokens of context, for any proposer's shortest prompt
 _NO_PROMPT = np.zeros(1, np.int32)  # stands for it where only lengths count
 
 
@@ -89,7 +90,9 @@ class ProbeTraining:
         all_trees = [*self.data.train, *self.data.dev]
         lengths = [token_tree(tree, np.repeat(_NO_PROMPT, max(num_prompt_tokens(tree), 1))) for tree in all_trees]
         self._proposer = Proposer.from_gguf(
-            proposer, prompt_template=prompt_template, config=reading_config(lengths, **engine_options)
+            proposer,
+            prompt_template=prompt_template,
+            config=reading_config(lengths, at_least=_AT_LEAST, **engine_options),
         )
         try:
             self.name, self.sha256 = self._proposer.engine.model.name, self._proposer.engine.model.sha256

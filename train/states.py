@@ -79,7 +79,7 @@ class StateFolder:
             path = self._path(number)
             try:
                 rows = np.load(path, mmap_mode="r")
-            except (OSError, ValueError) as error:
+            except (OSError, EOFError, ValueError) as error:
                 raise TrainingError(f"{path} cannot be read ({error}); remove it and run the same command") from error
             if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != sum(sizes):
                 raise TrainingError(f"{path} is damaged; remove it and run the same command")
@@ -105,11 +105,12 @@ class StateFolder:
             ) from error
 
 
-def reading_config(trees: Sequence[TokenTree], **options: Any) -> EngineConfig:
-    """Settings of an engine that reads these trees, a part at a time."""
-    longest = max(_CELLS, *map(longest_path, trees))
+def reading_config(trees: Sequence[TokenTree], *, at_least: int = 1, **options: Any) -> EngineConfig:
+    """Settings of an engine that reads these trees, a part at a time, and alike whatever it has read before."""
+    longest = max(at_least, *(max(longest_path(tree), len(tree.tokens[0]) + 1) for tree in trees))
     most = max(PART_TOKENS, 2 * longest)
-    return EngineConfig(**{"ctx_size": longest + 1, "num_cells": -(-most // _CELLS) * _CELLS, **options})
+    own = {"ctx_size": longest, "num_cells": -(-most // _CELLS) * _CELLS, "reproducible": True}
+    return EngineConfig(**{**own, **options})
 
 
 def longest_path(tree: TokenTree) -> int:

@@ -12,19 +12,11 @@ import click
 import torch
 from accelerate import Accelerator
 
-from arts_lite.tasks import Rewards
 from arts_lite.train.base import TUNINGS, TuningConfig
 from arts_lite.train.commands import pick_device, pick_precision, stopped_by_interrupt
-from arts_lite.train.dataset import DataConfig
-from arts_lite.train.objectives import OBJECTIVES
-from arts_lite.train.objectives.options import (
-    DetailedBalanceOptions,
-    FlowOptions,
-    LeafOptions,
-    PRMOptions,
-    SubTBOptions,
-)
+from arts_lite.train.options import data_config, data_options, objective_options, objective_settings
 from arts_lite.train.progress import TrainingDisplay
+from arts_lite.train.refit import refit_verifier
 from arts_lite.train.rundir import replacing
 from arts_lite.train.verifier import VerifierTraining
 from arts_lite.train.verifier_config import VerifierConfig
@@ -33,11 +25,6 @@ from arts_lite.train.verifier_file import VERIFIER_FILE_TYPES
 
 _DEFAULTS = VerifierConfig("tiny")
 _INTERRUPTED = 130
-_OPTIONS = {
-    field.name
-    for kind in (FlowOptions, DetailedBalanceOptions, SubTBOptions, PRMOptions, LeafOptions)
-    for field in dataclasses.fields(kind)
-}
 
 
 def _default(name: str, text: str = "", **more: Any) -> Any:
@@ -52,26 +39,13 @@ def _default(name: str, text: str = "", **more: Any) -> Any:
 @click.option("--trees", multiple=True, required=True, metavar="DIR|FILE", help="Of arts-lite sdf; repeatable.")
 @click.option("--base", required=True, metavar="BASE", help="tiny, embedded, a GGUF, or a Hugging Face folder or name.")
 @click.option("--out", required=True, metavar="DIR", help="Folder of the run; the same one again goes on with it.")
-@click.option("--objective", type=click.Choice(OBJECTIVES), default="flow", show_default=True)
-@click.option("--estimator", type=click.Choice(["expected", "sum"]), help="flow, detailed-balance, subtb.")
-@click.option("--labels", type=click.Choice(["soft", "hard"]), help="prm.  [default: soft]")
-@click.option("--deviance", type=click.Choice(["squared-log", "gamma", "poisson", "bce"]), help="flow.")
-@click.option("--mc-share", type=float, help="flow: share of Monte-Carlo in the target, 0 to 1 (lambda).  [default: 0]")
-@click.option("--target", type=click.Choice(["stop-gradient", "both", "ema"]), help="Where children's flows come from.")
-@click.option("--leaf-weight", type=float, help="Of the mean over leaves (alpha).")
-@click.option("--sibling-weight", type=float, help="flow: of the ranking of siblings (beta).  [default: 0]")
-@click.option("--per-problem/--per-node", default=None, help="What weighs alike.  [default: per problem]")
-@click.option("--leaf-power", type=float, help="A node weighs (leaves below) ** this, 0 to 1.  [default: 0]")
-@click.option("--decay", type=float, help="subtb: of longer sub-trajectories.  [default: 0.9]")
+@objective_options
 @click.option("--tuning", type=click.Choice(TUNINGS), default="full", show_default=True, help="What learns.")
 @click.option("--lora-rank", type=click.IntRange(1), default=16, show_default=True)
 @click.option("--lora-alpha", type=float, default=32.0, show_default=True)
 @click.option("--lora-dropout", type=float, default=0.1, show_default=True)
 @click.option("--checkpointing", is_flag=True, help="Less memory, a third more time.")
-@click.option("--dev-share", type=float, default=0.1, show_default=True, help="Of the problems, held out.")
-@click.option("--max-train-trees", type=click.IntRange(1), help="A smaller number takes a part of a larger one's.")
-@click.option("--only-mixed", is_flag=True, help="Learn only from trees with correct and wrong leaves.")
-@click.option("--rewards", type=float, nargs=2, metavar="CORRECT WRONG", help="Instead of the files' own.")
+@data_options
 @_default("epochs", "Passes over the trees; a part of one is possible.")
 @_default("batch_tokens")
 @_default("part_tokens", "Of what is computed at once.")
@@ -90,6 +64,7 @@ def _default(name: str, text: str = "", **more: Any) -> Any:
 @click.option("--export", metavar="FILE.gguf", help="Copy the finished verifier there.")
 @click.option("--template", metavar="FILE.gguf", help="The base's own GGUF, where the base is none.")
 @click.option("--file-type", type=click.Choice(VERIFIER_FILE_TYPES), help="[default: F16 for tiny models, else Q8_0]")
+@click.option("--refit", is_flag=True, help="Fit the head again on the finished file's own hidden states.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True)
 @click.option("--device", default="auto", show_default=True, metavar="cpu|cuda|auto")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: torch's choice]")
@@ -118,6 +93,8 @@ def verifier(ctx: click.Context, /, **options: Any) -> None:
     training = VerifierTraining(config, options["trees"], Path(options["out"]), accelerator=accelerator)
     template = None if options["template"] is None else Path(options["template"])
     template_of(training, template)  # better refused now than in two hours
+    if options["refit"] and not training.data.dev:
+        raise click.UsageError("--refit is checked on held-out problems, but there are none; raise --dev-share")
     display = TrainingDisplay(training.num_steps, "steps", is_quiet=quiet)
     training.tell = display.show
     before = f"; {training.step:,} steps are done" if training.step else ""
@@ -127,35 +104,56 @@ def verifier(ctx: click.Context, /, **options: Any) -> None:
     if not is_done:
         display.say(f"interrupted after {training.step:,} steps; run the same command to go on")
         ctx.exit(_INTERRUPTED)
-    if accelerator.is_main_process:
-        _finish(training, options, display)
+    if accelerator.is_main_process and not _finish(training, options, display):
+        ctx.exit(_INTERRUPTED)
 
 
-def _finish(training: VerifierTraining, options: dict[str, Any], display: TrainingDisplay) -> None:
+def _finish(training: VerifierTraining, options: dict[str, Any], display: TrainingDisplay) -> bool:
+    """Export; False: Ctrl-C ended the refit."""
     training.load_best()
     path = Path(options["out"]) / "verifier.gguf"
     template = None if options["template"] is None else Path(options["template"])
     made = export_verifier(training, path, template=template, file_type=options["file_type"])
+    if options["refit"] and not _refit(training, path, display):
+        return False
     if options["export"] is not None:
         with replacing(Path(options["export"])) as temporary:
             shutil.copyfile(path, temporary)
     dev = made.metrics["dev"]
     told = {name: dev[name] for name in ("bon_accuracy", "leaf_auc", "prefix_auc", "sibling_accuracy") if name in dev}
     display.say(f"{path}: {training.step:,} steps, {training.seconds:,.0f} s; dev {json.dumps(told)}")
+    return True
+
+
+def _refit(training: VerifierTraining, path: Path, display: TrainingDisplay) -> bool:
+    """Fit the file's head again, its drift measured against torch; False: Ctrl-C ended it."""
+    rewards, stopped = training.data.rewards, list[bool]()
+    reference = [training.objective.log_flow(values, rewards) for values in training.dev_values()]
+    with stopped_by_interrupt(lambda: stopped.append(True)):
+        found = refit_verifier(
+            path,
+            path,
+            training.data,
+            reference=reference,
+            states=training.run.path / "states",
+            tell=lambda done, total: (
+                display.say(f"hidden states: {done:,} of {total:,} parts") if done == total else None
+            ),
+            shall_stop=lambda: bool(stopped),
+        )
+    display.say("interrupted; run the same command to go on" if found is None else found.summary())
+    return found is not None
 
 
 def _config(options: dict[str, Any]) -> VerifierConfig:
     """Make the run's configuration. Raises ValueError: a value is out of range, or the objective has no such option."""
-    rewards = None if not options["rewards"] else Rewards(*options["rewards"])
-    data = DataConfig(options["dev_share"], options["max_train_trees"], options["only_mixed"], rewards)
     names = {field.name for field in dataclasses.fields(TuningConfig)}
     tuning = TuningConfig(**{name: options[name] for name in names})
-    own = {name: options[name] for name in _OPTIONS & set(options) if options[name] is not None}
     texts = {name: options[name] for name in ("question_template", "step_separator") if options[name] is not None}
     plain = {field.name for field in dataclasses.fields(VerifierConfig)} & set(options)
     return VerifierConfig(
-        options=own,
-        data=data,
+        options=objective_settings(options),
+        data=data_config(options),
         tuning=tuning,
         **{name: options[name] for name in plain - {"question_template", "step_separator", "tuning"}},
         **{name: text.replace("\\n", "\n") for name, text in texts.items()},

@@ -112,6 +112,30 @@ def write_verifier_from(
     return _write(path, file_type, write, exact=output if rows else None)
 
 
+def replace_head(template_path: Path, path: Path, verifier: VerifierFormat) -> VerifierFormat:
+    """Write a verifier's file with another head and other `arts.*` keys, atomically; all else keeps its bytes.
+
+    Args:
+        template_path: may be `path`.
+        verifier: its slot and tokenizer_sha256 are the file's.
+
+    Raises:
+        TrainingError: the file cannot be used or written.
+        VerifierError: what was written cannot be read back.
+    """
+    template = Template(template_path)
+    _check_head(verifier, template.arch_number("embedding_length"))
+    output = "output.weight" if "output.weight" in template.tensors else EMBEDDING
+    kind = template.tensors[output].tensor_type.name
+    rows: Mapping[tuple[str, int], NDArray[np.float32]] = {}
+    file_type = "F32"  # nothing is wider, so that everything stays as it is
+    if verifier.slot is not None:
+        rows, file_type = {(output, verifier.slot): verifier.head.weight}, kind if kind in FILE_TYPES else "Q8_0"
+    with replacing(path) as whole:
+        rewrite(template, whole, {PREFIX: None, **verifier.keys()}, rows=rows, file_type=file_type)
+        return read_verifier(read_header(whole))
+
+
 def tokenizer_sha256(keys: Mapping[str, Any]) -> str:
     """Compute what `GGUFHeader.tokenizer_sha256` of a file with these keys is, by writing one."""
     with tempfile.TemporaryDirectory() as folder:

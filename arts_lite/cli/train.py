@@ -10,6 +10,7 @@ COMMANDS = {
     "proposer": ("arts_lite.train.commands:proposer", "Train a tiny proposer from scratch on generated traces."),
     "verifier": ("arts_lite.train.verifier_command:verifier", "Train a verifier on trees and export it to GGUF."),
     "probe": ("arts_lite.train.probe_command:probe", "Train a probe on a proposer's own hidden states."),
+    "refit": ("arts_lite.train.refit_command:refit", "Fit a quantised verifier's head again on its own hidden states."),
     "grpo": ("arts_lite.train.grpo_command:grpo", "Tune a model by GRPO: the baseline of the comparison."),
 }
 

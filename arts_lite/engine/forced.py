@@ -88,6 +88,12 @@ def read_states(engine: Engine, trees: Sequence[TokenTree]) -> list[NDArray[np.f
         return [one.gather(engine.hidden_states) for one in readings]
 
 
+def read_both(engine: Engine, trees: Sequence[TokenTree]) -> list[tuple[NDArray[np.float64], NDArray[np.float32]]]:
+    """Read the head's values and the hidden states in one batch; see `read_values` and `read_states`."""
+    with _reading(engine, trees, keep_states=True) as readings:
+        return [(one.gather(engine.values), one.gather(engine.hidden_states)) for one in readings]
+
+
 class _Reading:
     """One tree in an engine. A branch holds a chain of nodes, each the first child of the one before."""
 

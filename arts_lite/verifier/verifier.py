@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import TracebackType
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from arts_lite.engine import Engine, EngineConfig, ModelDescription, describe
 from arts_lite.engine.config import DEFAULT_CONFIG
+from arts_lite.engine.forced import TokenTree, read_both
 from arts_lite.errors import VerifierError
 from arts_lite.types import BranchId, EventKind, SamplingParams, StepRules
 from arts_lite.verifier.format import VerifierFormat, read_verifier
@@ -20,6 +22,9 @@ from arts_lite.verifier.output import rewards_of
 
 _SAMPLING = SamplingParams()  # a verifier draws nothing
 _RULES = StepRules(delimiters=())
+_PARITY_QUESTION = "What is (3 + 4) * 5?"
+_PARITY_STEPS = ("3 + 4 = 7", "7 * 5 = 35", "The answer is 35.")
+_PARITY = 2e-3  # of calibrated values: what rounding the head to F16 may do
 
 
 class Verifier:
@@ -28,16 +33,34 @@ class Verifier:
     Attributes:
         engine: of the verifier's own model; closed by `close`.
         format: what the file says of itself.
+        reads_slot: whether values are logits of the file's slot (docs/verifier-format.md), and not of the exact head.
     """
 
     def __init__(self, engine: Engine, verifier: VerifierFormat) -> None:
         """Take over an engine without branches. Raises VerifierError: the head does not fit its model."""
         self.engine = engine
         self.format = verifier
+        self.reads_slot = self._slot_agrees()
+        if self.reads_slot:
+            return
         try:
             engine.set_head(verifier.head.weight, verifier.head.bias)
         except ValueError as error:
             raise VerifierError(f"{engine.model.path}: {error}; export it again") from error
+
+    def _slot_agrees(self) -> bool:
+        """Set the slot as head and compare it with the exact one on a short text, in one batch."""
+        told = self.format
+        if told.slot is None or len(told.head.weight) != self.engine.num_embd:
+            return False
+        trace = told.rules.encode(_PARITY_QUESTION, _PARITY_STEPS, self.tokenise)
+        if len(trace.tokens) >= self.engine.ctx_size:
+            return False
+        self.engine.set_head_token(told.slot, told.head.bias)
+        ends = [0, *(end + 1 for end in trace.ends)]
+        tokens = [np.array(trace.tokens[first:last], np.int32) for first, last in pairwise(ends)]
+        [(by_slot, states)] = read_both(self.engine, [TokenTree(tokens, range(-1, len(tokens) - 1))])
+        return bool(np.all(told.scale * np.abs(by_slot - told.head(states)) <= _PARITY))
 
     @classmethod
     def from_gguf(cls, path: str | os.PathLike[str], config: EngineConfig = DEFAULT_CONFIG) -> Verifier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -14,7 +15,7 @@ pytest.importorskip("torch", reason="tiny verifiers are written by the trainer: 
 from hidden_llama import hidden_states
 from tiny_gguf import TinyModel, write_tiny_gguf
 
-from arts_lite.engine import EngineConfig, KVType
+from arts_lite.engine import Engine, EngineConfig, KVType
 from arts_lite.errors import ContextOverflowError, ModelLoadError, VerifierError
 from arts_lite.train.transformer import Shape, Transformer
 from arts_lite.train.verifier_file import write_verifier
@@ -107,12 +108,14 @@ def test_any_order_and_grouping_of_calls_gives_the_values_of_each_trace_alone(
 @pytest.mark.parametrize("group", [1, 12])
 def test_every_prefix_is_decoded_once(verifier: Verifier, group: int) -> None:
     traces = drawn()
+    at_load = num_decoded(verifier)
     with verifier.tree(QUESTION) as tree:
         for start in range(0, len(traces), group):
             tree.log_flows(traces[start : start + group])
         before = num_decoded(verifier)
         tree.log_flows(traces)
-        assert num_decoded(verifier) == before == num_distinct_tokens(traces) == tree.num_tokens
+        assert num_decoded(verifier) == before
+        assert before - at_load == num_distinct_tokens(traces) == tree.num_tokens
 
 
 def test_a_longer_trace_costs_its_new_steps_alone(verifier: Verifier) -> None:
@@ -216,3 +219,32 @@ def test_a_proposer_is_no_verifier(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match=r"none\.gguf"):
         Verifier.from_gguf(tmp_path / "none.gguf")
+
+
+def test_the_slot_is_read_where_it_agrees_with_the_head(verifier: Verifier, path: Path) -> None:
+    assert verifier.reads_slot
+    assert verifier.format.slot is not None
+    exact = dataclasses.replace(verifier.format, slot=None)
+    with Verifier(Engine.from_gguf(path, verifier.engine.config), exact) as other:
+        assert not other.reads_slot
+        traces = drawn(7, 4)
+        assert_close(verifier.log_flows(QUESTION, traces), other.log_flows(QUESTION, traces))
+
+
+def test_a_slot_that_differs_is_not_read(verifier: Verifier, path: Path) -> None:
+    head = Head(verifier.format.head.weight[::-1].copy(), 0.5)
+    with Verifier(
+        Engine.from_gguf(path, verifier.engine.config), dataclasses.replace(verifier.format, head=head)
+    ) as other:
+        assert not other.reads_slot
+        [values] = other.log_flows(QUESTION, [["18 + 4 = 22"]])
+        trace = RULES.encode(QUESTION, ["18 + 4 = 22"], other.tokenise)
+    with hidden_states(path, kv_type="f32") as decode:
+        states, _ = decode(trace.tokens)
+    np.testing.assert_allclose(values, 1.5 * head(states[trace.ends[1:]]) - 0.25, atol=1e-4)
+
+
+def test_a_context_too_short_for_the_comparison_takes_the_exact_head(path: Path) -> None:
+    with Verifier.from_gguf(path, EngineConfig(threads=1, ctx_size=40, num_cells=256)) as short:
+        assert not short.reads_slot
+        assert len(short.log_flows("1?", [["1"]])[0]) == 1
