@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from arts_lite.report.files import write_whole
 from arts_lite.tree import Tree
 
-_SCRIPTS = ("model.js", "layout.js", "draw.js", "panel.js", "page.js", "start.js")
+_SCRIPTS = ("model.js", "layout.js", "signs.js", "draw.js", "panel.js", "page.js", "start.js")
 _PLACE = re.compile("@(SCRIPT_SHA256|STYLE_SHA256|STYLE|DATA|SCRIPT)@")
 _IN_JSON = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 _END_FIELDS = ("state", "reason", "why", "answer", "correct", "reward", "score")

@@ -5,67 +5,6 @@ const TEXT_SCALE = 0.42; // below it boxes have no text
 const SWATCH = 9;
 const MARGIN = 28; // pixels around the drawing
 
-function readColours() {
-  const style = getComputedStyle(document.documentElement);
-  const read = (name) => style.getPropertyValue(`--${name}`).trim();
-  const colours = {};
-  const names = ["page", "card", "card-line", "ink", "soft", "faint", "main", "fork", "good", "bad", "stopped", "mark", "focus", "raised", "chip"];
-  for (const name of names) colours[name] = read(name);
-  colours.ramp = read("ramp").split(/\s+/).map((hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)));
-  return colours;
-}
-
-function rampColour(ramp, share) {
-  const at = Math.min(Math.max(share, 0), 1) * (ramp.length - 1);
-  const place = Math.min(Math.floor(at), ramp.length - 2);
-  const mixed = ramp[place].map((value, part) => Math.round(value + (ramp[place + 1][part] - value) * (at - place)));
-  return `rgb(${mixed.join(" ")})`;
-}
-
-// The sign of how traces ended: its shape tells as much as its colour.
-function drawSign(context, colours, kind, x, y, size) {
-  const colour = { correct: colours.good, wrong: colours.bad }[kind] || colours.stopped;
-  const half = size / 2;
-  context.save();
-  context.translate(x, y);
-  context.lineWidth = Math.max(1.6, size / 8);
-  context.lineCap = context.lineJoin = "round";
-  context.strokeStyle = context.fillStyle = colour;
-  context.beginPath();
-  if (kind === "correct") {
-    context.arc(0, 0, half, 0, 7);
-    context.fill();
-    context.strokeStyle = colours.card;
-    context.beginPath();
-    context.moveTo(-half * 0.45, 0.02 * size);
-    context.lineTo(-half * 0.1, half * 0.38);
-    context.lineTo(half * 0.48, -half * 0.36);
-  } else if (kind === "wrong") {
-    const arm = half * 0.62;
-    context.moveTo(-arm, -arm);
-    context.lineTo(arm, arm);
-    context.moveTo(arm, -arm);
-    context.lineTo(-arm, arm);
-  } else if (kind === "ended") {
-    context.arc(0, 0, half * 0.72, 0, 7);
-  } else if (kind === "pruned") {
-    context.arc(0, 0, half * 0.8, 0, 7);
-    context.moveTo(-half * 0.55, half * 0.55);
-    context.lineTo(half * 0.55, -half * 0.55);
-  } else if (kind === "parked") {
-    context.moveTo(-half * 0.3, -half * 0.6);
-    context.lineTo(-half * 0.3, half * 0.6);
-    context.moveTo(half * 0.3, -half * 0.6);
-    context.lineTo(half * 0.3, half * 0.6);
-  } else if (kind === "cut") {
-    context.setLineDash([size / 6, size / 5]);
-    context.moveTo(0, -half * 0.8);
-    context.lineTo(0, half * 0.8);
-  }
-  context.stroke();
-  context.restore();
-}
-
 // Outlines what has been traced, in pixels: below TEXT_SCALE the two directions are scaled differently.
 function strokePixels(context, scene, width) {
   const ratio = window.devicePixelRatio || 1;
@@ -198,7 +137,10 @@ function drawCard(context, scene, node) {
   }
   const draws = tree.nodes.num_draws[node];
   const value = scene.measure.values[node];
-  const note = scene.measure.id === "log_flow" && !Number.isNaN(value) ? value.toFixed(1).replace(/^-0\.0$/, "0.0") : draws > 1 && node ? `\u00d7${draws}` : "";
+  const notes = [];
+  if (draws > 1 && node) notes.push(`\u00d7${draws}`);
+  if (scene.measure.id === "log_flow" && !Number.isNaN(value)) notes.push(value.toFixed(1).replace(/^-0\.0$/, "0.0"));
+  const note = notes.join("  ");
   if (note) {
     context.font = `10.5px ${FONT}`;
     context.fillStyle = colours.soft;
@@ -252,7 +194,10 @@ function drawBlock(context, scene, node) {
     context.rect(x, y, CARD_WIDTH, CARD_HEIGHT);
     strokePixels(context, scene, Math.max(1.8 * scale, 1.5));
   }
-  if (tree.kinds[node] && scale > 0.13) {
+  if (scale <= 0.13 && tree.kinds[node] === "correct") {
+    context.fillStyle = colours.good;
+    context.fillRect(x + CARD_WIDTH + 4 / scene.across, y, 7 / scene.across, Math.max(CARD_HEIGHT, least));
+  } else if (tree.kinds[node] && scale > 0.13) {
     const size = Math.min(10, ROW * scale * 0.9);
     const at = toScreen(scene, x + CARD_WIDTH, y + CARD_HEIGHT / 2), ratio = window.devicePixelRatio || 1;
     context.save();
@@ -298,8 +243,10 @@ function drawScene(canvas, scene) {
   scene.across = across;
   context.setTransform(ratio * across, 0, 0, ratio * scale, -left * across * ratio, -top * scale * ratio);
   const view = { left: left - COLUMN, right: left + width / across, top: top - ROW, bottom: top + height / scale };
-  drawLines(context, scene, view, false);
-  drawLines(context, scene, view, true);
+  if (ROW * scale > 1.5) { // below that, lines would be all that one sees
+    drawLines(context, scene, view, false);
+    drawLines(context, scene, view, true);
+  }
   drawSelectedPath(context, scene, view);
   let numDrawn = 0;
   const draw = scale >= TEXT_SCALE ? drawCard : drawBlock;

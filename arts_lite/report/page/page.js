@@ -36,6 +36,7 @@ function relayout() {
   layout = layOut(tree);
   scene.layout = layout;
   mapPicture = null;
+  hideTip();
   invalidate();
 }
 
