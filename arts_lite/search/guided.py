@@ -33,12 +33,16 @@ class Round:
             self._add(len(tree.branches))
             yield Open(pause_on_step=True)
 
-    def expand(self, tree: SearchTree, branch: Branch, width: int) -> Iterator[Action]:
-        """Draw steps that follow a paused branch: forks where it stands, then the branch itself."""
+    def fork(self, tree: SearchTree, branch: Branch, width: int) -> Iterator[Action]:
+        """Draw steps that follow a branch where it stands, by forks; it stays there."""
         position = branch.length
-        for _ in range(width - 1):
+        for _ in range(width):
             self._add(len(tree.branches))
             yield Fork(branch.index, position, pause_on_step=True)
+
+    def expand(self, tree: SearchTree, branch: Branch, width: int) -> Iterator[Action]:
+        """Draw steps that follow a paused branch: forks where it stands, then the branch itself goes on."""
+        yield from self.fork(tree, branch, width - 1)
         self._add(branch.index)
         yield Run(branch.index, pause_on_step=True)
 

@@ -19,10 +19,11 @@ class Node:
     """A prefix that ends at a step's end, or a whole trace. Values are logs, as scores are.
 
     Attributes:
-        branch: ends here as long as the node has no children; None: the root.
+        branch: ends here and stays here; None: the root.
         value: what it is worth by its score.
         prior: its share of its siblings' values, in [0, 1].
         num_visits: simulations that came through.
+        num_draws: next steps drawn from here; those that were drawn twice are one child.
         log_total: log of the sum of exp(value) of the traces that they came to.
     """
 
@@ -31,8 +32,14 @@ class Node:
     value: float = -math.inf
     prior: float = 1.0
     num_visits: int = 0
+    num_draws: int = 0
     log_total: float = -math.inf
     children: list[Node] = field(default_factory=list)
+
+    @property
+    def is_trace(self) -> bool:
+        """Whether it is a whole trace."""
+        return self.branch is not None and self.branch.has_ended
 
     @property
     def mean(self) -> float:
@@ -54,12 +61,12 @@ def puct(value: float, prior: float, num_visits: int, num_siblings_visits: int, 
 class MonteCarloTreeSearch:
     """n simulations, each from the root to a trace's end (after Feng et al., arXiv 2309.17179: MCTS-Rollout).
 
-    A simulation selects children by PUCT. Where there are none it expands: beam_width next steps are drawn, by forks,
-    and scored; a child's prior is exp(score) as a share of its siblings'. So it goes on until it comes to a whole
-    trace, whose score is backed up. Q is the mean of exp(score) over a node's simulations, before the first one the
-    node's own, normalised to [0, 1] by the lowest and highest score in the tree (MuZero, arXiv 1911.08265). Siblings
-    that drew the same step are one child. Steps that were not selected are parked. Leaves vote with the weight
-    exp(score). Needs step scores.
+    A simulation selects children by PUCT until it comes to a whole trace, whose score is backed up. Where there are
+    none yet it expands: beam_width next steps are drawn, by forks, and scored; a child's prior is exp(score) as a share
+    of its siblings'. Draws that came out the same are one child; with each doubling of its visits a node is widened by
+    one more draw (progressive widening: Coulom 2007). Q is the mean of exp(score) over a node's simulations, before
+    the first one the node's own, normalised to [0, 1] by the lowest and highest score in the tree (MuZero, arXiv
+    1911.08265). Whatever is not being drawn is parked. Leaves vote with the weight exp(score). Needs step scores.
 
     Attributes:
         root: of the tree of nodes.
@@ -72,58 +79,69 @@ class MonteCarloTreeSearch:
         self._c_puct = settings.c_puct
         self._aggregate = AGGREGATIONS[settings.aggregation]
         self._round = Round()
-        self._expanded = self.root
+        self._drawing = self.root
         self._low, self._high = math.inf, -math.inf
 
     def start(self, tree: SearchTree) -> Iterator[Action]:
         """Expand the root."""
-        yield from self._round.open(tree, self._width)
+        yield from self._draw(tree, self.root)
 
     def react(self, tree: SearchTree, branch: Branch) -> Iterator[Action]:
-        """Wait until all children are drawn; then go on with the simulation, and with further ones."""
+        """Wait until all steps are drawn; then go on with the simulation, and with further ones."""
         if branch.has_ended:
             yield Drop(branch.index)
         if not self._round.ends_with(branch):
             return
-        yield from self._take_children(tree)
-        leaf = self._next_leaf()
-        if leaf is None or leaf.branch is None:
+        drawn = self._round.members(tree)
+        yield from self._take(drawn)
+        node = self._next_to_draw()
+        if node is None:
             return
-        for other in self._round.members(tree):
-            if other.state is BranchState.PAUSED and other is not leaf.branch:
+        yield from self._draw(tree, node)
+        for other in drawn:
+            if other.state is BranchState.PAUSED:
                 yield Park(other.index)
-        self._expanded = leaf
-        self._round = Round()
-        yield from self._round.expand(tree, leaf.branch, self._width)
 
     def decide(self, tree: SearchTree) -> Decision:
         """Take the answer that weighs most."""
         return by_weight(tree)
 
-    def _take_children(self, tree: SearchTree) -> Iterator[Action]:
-        drawn = self._round.members(tree)
-        branches = distinct(drawn)
-        for branch in drawn:
-            if branch.is_alive and all(branch is not other for other in branches):
-                yield Prune(branch.index, "its step was drawn before")
-        values = [worth(branch, self._aggregate) for branch in branches]
-        self._low, self._high = min(self._low, *values), max(self._high, *values)
-        parent = self._expanded
-        parent.children = [
-            Node(branch, parent, value, prior)
-            for branch, value, prior in zip(branches, values, shares(values), strict=True)
-        ]
+    def _draw(self, tree: SearchTree, node: Node) -> Iterator[Action]:
+        self._drawing, self._round = node, Round()
+        num_missing = self._num_draws_due(node) - node.num_draws
+        node.num_draws += num_missing
+        if node.branch is None:
+            yield from self._round.open(tree, num_missing)
+        else:
+            yield from self._round.fork(tree, node.branch, num_missing)
 
-    def _next_leaf(self) -> Node | None:
-        """Go down to a node that has to be expanded, backing up all whole traces on the way; None: it is over."""
-        node = self._expanded
+    def _num_draws_due(self, node: Node) -> int:
+        return 0 if node.is_trace else self._width + max(node.num_visits.bit_length() - 1, 0)
+
+    def _take(self, drawn: Sequence[Branch]) -> Iterator[Action]:
+        parent = self._drawing
+        known = [child.branch for child in parent.children if child.branch is not None]
+        for branch in distinct([*known, *drawn])[len(known) :]:
+            parent.children.append(Node(branch, parent, worth(branch, self._aggregate)))
+        for branch in drawn:
+            if branch.is_alive and all(branch is not child.branch for child in parent.children):
+                yield Prune(branch.index, "its step was drawn before")
+        values = [child.value for child in parent.children]
+        self._low, self._high = min(self._low, *values), max(self._high, *values)
+        for child, share in zip(parent.children, shares(values), strict=True):
+            child.prior = share
+
+    def _next_to_draw(self) -> Node | None:
+        """Go down to a node that lacks draws, backing up all whole traces on the way; None: the search is over."""
+        node = self._drawing
         while self.root.num_visits < self._n:
-            while node.children:
-                node = self._select(node)
-            if node.branch is not None and node.branch.is_alive:
+            if node.num_draws < self._num_draws_due(node):
                 return node
-            _back_up(node)
-            node = self.root
+            if node.is_trace:
+                _back_up(node)
+                node = self.root
+            else:
+                node = self._select(node)
         return None
 
     def _select(self, parent: Node) -> Node:

@@ -69,7 +69,8 @@ def test_visits_sum_to_the_number_of_simulations(n: int, width: int, seed: int, 
     assert result.stopped_by is StopReason.COMPLETE
     assert strategy.root.num_visits == n
     for node in nodes_below(strategy.root):
-        assert len(node.children) <= width
+        assert len(node.children) <= node.num_draws
+        assert not node.children or width <= node.num_draws <= width + math.log2(max(node.num_visits, 1))
         assert not node.children or node.num_visits == sum(child.num_visits for child in node.children)
         assert not node.children or sum(child.prior for child in node.children) == pytest.approx(1.0)
         if node.num_visits and not node.children:
