@@ -54,7 +54,7 @@ def miniature(ctx: click.Context, /, **options: Any) -> None:
     def report(folder: Path, timings: Sequence[Timing]) -> list[Path]:
         return write_report(folder, measure(folder, num_seeds=seeds, settings=plan.settings()), timings)
 
-    _run(ctx, plan.stages(), options, report, needs=("torch", "trl"))
+    _run(ctx, plan.stages(), options, report, needs=("torch", "trl", "matplotlib"))
 
 
 @click.command()
@@ -105,7 +105,7 @@ def _run(
         _print_plan(pipeline)
         return
     if missing := [package for package in needs if find_spec(package) is None]:
-        extra = "grpo" if "trl" in needs else "train"
+        extra = "grpo,report" if "trl" in needs else "train"
         raise Failure(f"this needs {' and '.join(missing)}. Run: pip install 'arts-lite[{extra}]'")
     with on_interrupt(pipeline.interrupt):
         is_done = pipeline.run(redo=options["redo"])

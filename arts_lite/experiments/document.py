@@ -51,7 +51,15 @@ class Picture:
     text: str
 
 
-Block = Heading | Paragraph | Table | Picture
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A line that leads to another file of the same folder."""
+
+    path: Path
+    text: str
+
+
+Block = Heading | Paragraph | Table | Picture | Link
 
 
 def markdown(blocks: Sequence[Block], folder: Path) -> str:
@@ -64,6 +72,8 @@ def markdown(blocks: Sequence[Block], folder: Path) -> str:
             parts.append(block.text)
         elif isinstance(block, Picture):
             parts.append(f"![{block.text}]({block.path.relative_to(folder).as_posix()})")
+        elif isinstance(block, Link):
+            parts.append(f"[{block.text}]({block.path.relative_to(folder).as_posix()})")
         else:
             lines = [block.head, ["---"] * len(block.head), *block.rows]
             parts.append(
@@ -72,10 +82,10 @@ def markdown(blocks: Sequence[Block], folder: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def page(blocks: Sequence[Block]) -> str:
-    """Write as one page of HTML that needs no other file."""
+def page(blocks: Sequence[Block], folder: Path) -> str:
+    """Write as one page of HTML, for this folder, that needs no other file."""
     title = next((block.text for block in blocks if isinstance(block, Heading)), "")
-    body = "\n".join(_html(block) for block in blocks)
+    body = "\n".join(_html(block, folder) for block in blocks)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -83,7 +93,7 @@ def page(blocks: Sequence[Block]) -> str:
     )
 
 
-def _html(block: Block) -> str:
+def _html(block: Block, folder: Path) -> str:
     if isinstance(block, Heading):
         return f"<h{block.level}>{escape(block.text)}</h{block.level}>"
     if isinstance(block, Paragraph):
@@ -92,6 +102,8 @@ def _html(block: Block) -> str:
         kind = "svg+xml" if block.path.suffix == ".svg" else "png"
         data = b64encode(block.path.read_bytes()).decode("ascii")
         return f'<p><img alt="{escape(block.text)}" src="data:image/{kind};base64,{data}"></p>'
+    if isinstance(block, Link):
+        return f'<p><a href="{escape(block.path.relative_to(folder).as_posix())}">{escape(block.text)}</a></p>'
     head = "".join(f"<th>{escape(cell)}</th>" for cell in block.head)
     rows = "\n".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in block.rows)
     return f"<table>\n<tr>{head}</tr>\n{rows}\n</table>"

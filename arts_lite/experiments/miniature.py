@@ -71,7 +71,7 @@ class Miniature:
             stages.append(self._trees("countdown", 0))
             stages += [self._verifier("countdown", 0, name) for name in VERIFIERS]
             stages.append(self._evaluation("countdown", 1))
-        return stages
+        return [*stages, self._pictures([stage.name for stage in stages])]
 
     def settings(self) -> dict[str, Any]:
         """Say what the run is, for its report."""
@@ -169,6 +169,14 @@ class Miniature:
             *(f"eval-extinct-{seed}", "arithmetic", self.sizes.num_extinct, verifiers, _FRESH_SEED + seed, more),
             only=f"extinct-{seed}",
         )
+
+    def _pictures(self, names: Sequence[str]) -> Stage:
+        """Plots of everything that was measured."""
+        shown = [name for name in names if name.startswith(("eval-", "search", "grpo")) and "extinct" not in name]
+        recovered = [name for name in names if name.startswith("eval-extinct")]
+        more = [part for name in recovered for part in ("--extinct", name)]
+        command = (*_PROGRAM, "report", *shown, *more, "-o", "pictures")
+        return self._stage("pictures", command, (*shown, *recovered), ("report.html",), 45.0)
 
     def _eval(
         self,

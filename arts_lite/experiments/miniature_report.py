@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arts_lite.experiments.document import Block, Heading, Paragraph, Picture, Table, markdown, page
+from arts_lite.experiments.document import Block, Heading, Link, Paragraph, Table, markdown, page
+from arts_lite.experiments.folder import read_folder, tree_files
 from arts_lite.experiments.lines import write_whole
 from arts_lite.experiments.pipeline import Timing
+from arts_lite.report import write_tree_page
+from arts_lite.tree import Tree
 
 _HOW = (
     "Accuracies are means over problems, and over seeds where there are several; in brackets are 95 % intervals by a "
@@ -18,20 +21,24 @@ _HOW = (
 )
 
 
-def write_report(
-    folder: Path, results: Mapping[str, Any], timings: Sequence[Timing], pictures: Sequence[Picture] = ()
-) -> list[Path]:
-    """Write report.md and report.html. Raises LinesError: the disk does not take them."""
-    blocks = report_blocks(results, timings, pictures)
+def write_report(folder: Path, results: Mapping[str, Any], timings: Sequence[Timing]) -> list[Path]:
+    """Write report.md and report.html, and the page of a tree. Raises LinesError, ReportError: the disk is full."""
+    links = []
+    if (folder / "pictures" / "report.html").exists():
+        links.append(
+            Link(folder / "pictures" / "report.html", "All pictures: accuracies, tuning, recovery, calibration")
+        )
+    if (tree := rescued(folder / "trees-arithmetic-0")) is not None:
+        write_tree_page(folder / "tree.html", [tree])
+        links.append(Link(folder / "tree.html", "A tree in which a fork comes out right and its main trace does not"))
+    blocks = report_blocks(results, timings, links)
     paths = [folder / "report.md", folder / "report.html"]
     write_whole(paths[0], markdown(blocks, folder))
-    write_whole(paths[1], page(blocks))
+    write_whole(paths[1], page(blocks, folder))
     return paths
 
 
-def report_blocks(
-    results: Mapping[str, Any], timings: Sequence[Timing], pictures: Sequence[Picture] = ()
-) -> list[Block]:
+def report_blocks(results: Mapping[str, Any], timings: Sequence[Timing], links: Sequence[Link] = ()) -> list[Block]:
     """Say it all."""
     claims, tables = results["claims"], results["tables"]
     counts = ", ".join(
@@ -48,7 +55,7 @@ def report_blocks(
             ["claim", "from", "verdict", "figure", "by the rule"],
             [[one["text"], one["source"], one["verdict"], shown(one), _rule(one)] for one in claims],
         ),
-        *pictures,
+        *links,
         Heading("Arithmetic: choosing among k samples of the frozen proposer"),
         _by_k(tables["arithmetic"]),
         Heading("Arithmetic: choosing among k samples of the GRPO policy"),
@@ -63,6 +70,15 @@ def report_blocks(
     others = [[name, shown(figure)] for name, figure in sorted(results["figures"].items())]
     blocks += [Heading("All figures"), Table(["figure", "value"], others)]
     return [*blocks, Heading("Minutes"), timing_table(timings), Paragraph(_software(results["versions"]))]
+
+
+def rescued(folder: Path) -> Tree | None:
+    """Find the first tree with a right fork off a wrong main trace (the paper's Fig. 2); None: there is none."""
+    for tree in read_folder(folder) if next(tree_files(folder), None) else ():
+        for end, parent in zip(tree.ends, tree.trace_parent, strict=True):
+            if parent >= 0 and end.correct and tree.ends[int(parent)].correct is False:
+                return tree
+    return None
 
 
 def timing_table(timings: Sequence[Timing]) -> Table:

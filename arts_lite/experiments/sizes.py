@@ -27,7 +27,7 @@ class Sizes:
 
     difficulty: str = "num_operators=5"
     countdown: bool = True
-    num_trees: int = 450
+    num_trees: int = 400
     num_traces: int = 16
     fork_prob: float = 0.5
     epochs: float = 2
@@ -35,7 +35,7 @@ class Sizes:
     grpo_steps: int = 300
     grpo_prompts: int = 8
     generations: int = 8
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-4
     num_bank: int = 200
     bank_traces: int = 32
     max_bank: int = 600
@@ -54,23 +54,22 @@ class Sizes:
 FULL = Sizes()
 QUICK = Sizes(
     countdown=False,
-    num_trees=60,
+    num_trees=100,
     num_traces=8,
-    epochs=1,
-    grpo_steps=12,
+    grpo_steps=40,
     grpo_prompts=4,
-    num_bank=20,
+    num_bank=40,
     bank_traces=16,
-    max_bank=100,
-    probe_every=6,
+    max_bank=150,
+    probe_every=10,
     num_dev=16,
-    dev_every=12,
-    num_problems=60,
+    dev_every=20,
+    num_problems=100,
     num_samples=8,
-    num_search=30,
+    num_search=40,
     search_n=(2, 4, 8),
-    num_extinct=20,
-    max_asked=250,
+    num_extinct=30,
+    max_asked=500,
     proposer_samples=20_000,
 )
 
@@ -118,7 +117,7 @@ class Rates:
     start_training: float = 12.0
     trace: float = 0.0045
     tree_epoch: float = 0.045
-    reading: float = 0.012
+    reading: float = 0.02
     live: float = 0.12
     completion: float = 0.040
     probed: float = 0.006

@@ -110,7 +110,7 @@ def test_without_the_trainers_the_first_message_says_what_to_install(tmp_path: P
         check=False,
     )
     assert result.returncode == 3
-    assert "arts-lite[grpo]" in result.stderr
+    assert "arts-lite[grpo,report]" in result.stderr
     assert not (tmp_path / "run").exists()
 
 

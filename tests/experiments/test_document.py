@@ -5,7 +5,7 @@ from __future__ import annotations
 from html.parser import HTMLParser
 from pathlib import Path
 
-from arts_lite.experiments.document import Block, Heading, Paragraph, Picture, Table, markdown, page
+from arts_lite.experiments.document import Block, Heading, Link, Paragraph, Picture, Table, markdown, page
 
 
 def blocks(folder: Path) -> list[Block]:
@@ -17,6 +17,7 @@ def blocks(folder: Path) -> list[Block]:
         Paragraph("a & b"),
         Table(["x", "y"], [["1|2", "reproduced"]]),
         Picture(picture, "what it shows"),
+        Link(folder / "plots" / "b.html", "more"),
     ]
 
 
@@ -25,7 +26,8 @@ def test_markdown_has_headings_tables_and_links(tmp_path: Path) -> None:
         "# Title <1>",
         "a & b",
         "| x | y |\n| --- | --- |\n| 1\\|2 | reproduced |",
-        "![what it shows](plots/a.svg)\n",
+        "![what it shows](plots/a.svg)",
+        "[more](plots/b.html)\n",
     ]
 
 
@@ -44,10 +46,11 @@ def test_a_page_is_whole_and_escaped(tmp_path: Path) -> None:
         def handle_data(self, data: str) -> None:
             self.texts.append(data)
 
-    text = page(blocks(tmp_path))
+    text = page(blocks(tmp_path), tmp_path)
     seen = Seen()
     seen.feed(text)
     assert seen.tags.count("h1") == seen.tags.count("img") == 1
     assert seen.tags.count("td") == 2
+    assert 'href="plots/b.html"' in text
     assert {"Title <1>", "a & b", "1|2", "reproduced"} <= set(seen.texts)
     assert "http" not in text
