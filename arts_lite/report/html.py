@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,9 +50,9 @@ def tree_page(trees: Sequence[Tree]) -> str:
     return _PLACE.sub(lambda match: parts[match[1]], _template("tree.html"))
 
 
-def write_tree_page(path: Path, trees: Sequence[Tree]) -> None:
+def write_tree_page(path: str | os.PathLike[str], trees: Sequence[Tree]) -> None:
     """Write the page, whole or not at all. Raises ReportError: it cannot be written; and what `tree_page` raises."""
-    write_whole(path, tree_page(trees).encode())
+    write_whole(Path(path), tree_page(trees).encode())
 
 
 def json_in_html(plain: object) -> str:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from arts_lite.errors import ReportError
 from arts_lite.report import tree_page, write_tree_page
 from arts_lite.report.html import json_in_html
+from arts_lite.tree import TreeWriter
 
 
 def data_of(page: str) -> Any:
@@ -74,3 +75,14 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["page.html"]
     with pytest.raises(ReportError, match="cannot be written"):
         write_tree_page(tmp_path / "none" / "page.html", [family()])
+
+
+def test_the_documented_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with TreeWriter("trees.jsonl.gz") as writer:
+        writer.write(family())
+    document = Path(__file__).parents[2] / "docs" / "report.md"
+    snippets = re.findall(r"^```python\n(.*?)^```", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    for snippet in snippets:
+        exec(compile(snippet, "snippet", "exec"), {})
+    assert {path.name for path in tmp_path.iterdir()} == {"trees.jsonl.gz", "page.html", "accuracy.svg", "accuracy.png"}
