@@ -173,5 +173,5 @@ def write_ablation_report(folder: Path, results: Mapping[str, Any], timings: Seq
     ]
     paths = [folder / "report.md", folder / "report.html"]
     write_whole(paths[0], markdown(blocks, folder))
-    write_whole(paths[1], page(blocks, folder))
+    write_whole(paths[1], page(blocks))
     return paths

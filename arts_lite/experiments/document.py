@@ -53,9 +53,9 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A line that leads to another file of the same folder."""
+    """A line that leads to another file, relative to the document's folder."""
 
-    path: Path
+    path: str
     text: str
 
 
@@ -73,7 +73,7 @@ def markdown(blocks: Sequence[Block], folder: Path) -> str:
         elif isinstance(block, Picture):
             parts.append(f"![{block.text}]({block.path.relative_to(folder).as_posix()})")
         elif isinstance(block, Link):
-            parts.append(f"[{block.text}]({block.path.relative_to(folder).as_posix()})")
+            parts.append(f"[{block.text}]({block.path})")
         else:
             lines = [block.head, ["---"] * len(block.head), *block.rows]
             parts.append(
@@ -82,10 +82,10 @@ def markdown(blocks: Sequence[Block], folder: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def page(blocks: Sequence[Block], folder: Path) -> str:
-    """Write as one page of HTML, for this folder, that needs no other file."""
+def page(blocks: Sequence[Block]) -> str:
+    """Write as one page of HTML that needs no other file."""
     title = next((block.text for block in blocks if isinstance(block, Heading)), "")
-    body = "\n".join(_html(block, folder) for block in blocks)
+    body = "\n".join(_html(block) for block in blocks)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -93,7 +93,7 @@ def page(blocks: Sequence[Block], folder: Path) -> str:
     )
 
 
-def _html(block: Block, folder: Path) -> str:
+def _html(block: Block) -> str:
     if isinstance(block, Heading):
         return f"<h{block.level}>{escape(block.text)}</h{block.level}>"
     if isinstance(block, Paragraph):
@@ -103,7 +103,7 @@ def _html(block: Block, folder: Path) -> str:
         data = b64encode(block.path.read_bytes()).decode("ascii")
         return f'<p><img alt="{escape(block.text)}" src="data:image/{kind};base64,{data}"></p>'
     if isinstance(block, Link):
-        return f'<p><a href="{escape(block.path.relative_to(folder).as_posix())}">{escape(block.text)}</a></p>'
+        return f'<p><a href="{escape(block.path)}">{escape(block.text)}</a></p>'
     head = "".join(f"<th>{escape(cell)}</th>" for cell in block.head)
     rows = "\n".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in block.rows)
     return f"<table>\n<tr>{head}</tr>\n{rows}\n</table>"

@@ -116,7 +116,8 @@ def _resampled(values: NDArray[np.float64], counts: NDArray[np.float64], num_res
     rows, columns = _draws(*values.shape, num_resamples)
     weights = ((rows @ counts) * columns).sum(1)
     sums = ((rows @ values) * columns).sum(1)
-    return np.divide(sums, weights, out=np.full(num_resamples, np.nan), where=weights > 0)
+    means: NDArray[np.float64] = np.divide(sums, weights, out=np.full(num_resamples, np.nan), where=weights > 0)
+    return means
 
 
 @lru_cache(maxsize=8)

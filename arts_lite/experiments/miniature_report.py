@@ -25,16 +25,14 @@ def write_report(folder: Path, results: Mapping[str, Any], timings: Sequence[Tim
     """Write report.md and report.html, and the page of a tree. Raises LinesError, ReportError: the disk is full."""
     links = []
     if (folder / "pictures" / "report.html").exists():
-        links.append(
-            Link(folder / "pictures" / "report.html", "All pictures: accuracies, tuning, recovery, calibration")
-        )
+        links.append(Link("pictures/report.html", "All pictures: accuracies, tuning, recovery, calibration"))
     if (tree := rescued(folder / "trees-arithmetic-0")) is not None:
         write_tree_page(folder / "tree.html", [tree])
-        links.append(Link(folder / "tree.html", "A tree in which a fork comes out right and its main trace does not"))
+        links.append(Link("tree.html", "A tree in which a fork comes out right and its main trace does not"))
     blocks = report_blocks(results, timings, links)
     paths = [folder / "report.md", folder / "report.html"]
     write_whole(paths[0], markdown(blocks, folder))
-    write_whole(paths[1], page(blocks, folder))
+    write_whole(paths[1], page(blocks))
     return paths
 
 
