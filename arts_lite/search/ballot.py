@@ -61,6 +61,7 @@ def by_weight(tree: SearchTree) -> Decision:
     """
     groups = _groups(tree.leaves())
     best = max((branch.score for group in groups for branch in group if branch.score is not None), default=0.0)
+    best = best if best > -math.inf else 0.0  # nothing weighs anything
 
     def weight(group: list[Branch]) -> float:
         return math.fsum(math.exp(branch.score - best) for branch in group if branch.score is not None)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arts_lite.search import Branch, Budget, SearchTree
-from arts_lite.search.ballot import by_check, by_score, by_vote, is_decided
+from arts_lite.search.ballot import by_check, by_score, by_vote, by_weight, is_decided
 from arts_lite.search.record import BranchState
 
 
@@ -111,3 +112,14 @@ def test_a_tree_without_leaves_has_no_answer() -> None:
     assert by_vote(empty).branch is None
     assert isinstance(empty.add_main_trace(), Branch)
     assert by_score(empty).answer is None
+
+
+def test_leaves_weigh_the_exponentials_of_their_scores_together() -> None:
+    scores = [math.log(3), math.log(2), math.log(2)]
+    decision = by_weight(tree_of(["a", "b", "B"], scores))
+    assert (decision.answer, decision.votes, decision.by) == ("b", 2, "weighted vote")
+
+
+def test_of_answers_that_weigh_nothing_the_earliest_opened_is_taken() -> None:
+    assert by_weight(tree_of(["a", "b", "b"], [-math.inf, -math.inf, -math.inf])).answer == "a"
+    assert by_weight(tree_of(["a", "b"], [-math.inf, -5000.0])).answer == "b"
