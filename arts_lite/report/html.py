@@ -25,15 +25,8 @@ _PLACE = re.compile("@(SCRIPT_SHA256|STYLE_SHA256|STYLE|DATA|SCRIPT)@")
 _IN_JSON = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 _END_FIELDS = ("state", "reason", "why", "answer", "correct", "reward", "score")
 _SETTINGS = (
-    "strategy",
-    "n",
-    "fork_prob",
-    "max_fork_depth",
-    "scorer",
-    "aggregation",
-    "max_tokens",
-    "temperature",
-    "top_p",
+    *("strategy", "n", "fork_prob", "max_fork_depth", "beam_width", "c_puct", "confidence", "prune_below"),
+    *("flow_temperature", "scorer", "aggregation", "max_tokens", "temperature", "top_p"),
 )
 
 

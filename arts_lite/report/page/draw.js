@@ -180,7 +180,7 @@ function drawBeside(context, scene, node) {
     context.font = `${isChosen ? "700 " : stops ? "italic " : ""}12px ${FONT}`;
     context.fillStyle = isChosen ? colours.ink : { correct: colours.good, wrong: colours.bad }[end.kind] || colours.soft;
     const cache = scene.clips[`beside ${context.font}`] ??= new Map();
-    context.fillText(clipped(context, cache, isChosen ? `${label} \u2605` : label, 132), x, middle);
+    context.fillText(clipped(context, cache, isChosen ? `${label} \u2605` : label, stops ? 260 : 132), x, middle);
   }
 }
 

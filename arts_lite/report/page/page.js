@@ -6,7 +6,7 @@ const canvas = byId("canvas"), stage = byId("stage"), treeBox = byId("tree"), ma
 const trees = new Map();
 let tree, layout, measures, scene, isDirty = false, mapPicture = null, numDrawn = 0;
 
-const MIN_SCALE = 0.004, MAX_SCALE = 3, FIRST_SCALE = 0.8;
+const MIN_SCALE = 0.004, MAX_SCALE = 3, FIRST_SCALE = 0.8, LEAST_FIRST_SCALE = 0.66;
 
 function openTree(which) {
   if (!trees.has(which)) trees.set(which, makeTree(data.trees[which]));
@@ -76,7 +76,7 @@ function fitScale() {
 
 // The first look: the whole tree if its texts can be read, else its beginning.
 function frame() {
-  scene.scale = Math.min(1.1, Math.max(fitScale(), FIRST_SCALE));
+  scene.scale = fitScale() > LEAST_FIRST_SCALE ? Math.min(1.1, fitScale()) : FIRST_SCALE;
   scene.left = scene.top = -MARGIN / scene.scale;
   const spare = canvas.clientHeight / scene.scale - layout.height;
   if (spare > 0) scene.top = -Math.min(spare / 2, spare - MARGIN / scene.scale);
