@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -69,6 +70,30 @@ def test_what_a_stage_reads_is_what_the_stages_that_it_needs_write(sizes: object
     for stage in stages:
         named = {re.sub(r"^[a-z0-9-]+=", "", part).split("/")[0] for part in stage.command} & outputs
         assert named - {stage.name} == set(stage.needs), stage.name
+
+
+def parsed(arguments: list[str]) -> str:
+    """Parse a command line as the program does, without running it; returns the command's name."""
+    command: click.Command = main
+    context = click.Context(main)
+    while isinstance(command, click.Group) and not getattr(command, "invoke_without_command", False):
+        name, command, arguments = command.resolve_command(context, arguments)  # type: ignore[assignment]
+        context = click.Context(command, info_name=name, parent=context)
+    command.make_context(command.name, arguments, parent=context.parent)
+    return str(command.name)
+
+
+@pytest.mark.parametrize(
+    "stages", [Miniature(FULL, 1, threads=2, from_scratch=True).stages(), Ablation(FULL_ABLATION, threads=2).stages()]
+)
+def test_every_stage_is_a_command_that_the_program_understands(stages: list[Stage]) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("accelerate")
+    seen = set()
+    for stage in stages:
+        assert stage.command[:2] == ("-m", "arts_lite")
+        seen.add(parsed(list(stage.command[2:])))
+    assert {"sdf", "verifier"} < seen
 
 
 def test_draws_that_must_be_fresh_have_seeds_of_their_own() -> None:
