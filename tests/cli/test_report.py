@@ -125,4 +125,4 @@ def test_folders_are_reported_on(trees: Path, tmp_path: Path) -> None:
 
 def test_without_arguments_the_help_is_shown() -> None:
     result = run()
-    assert "report tree FILE" in result.output
+    assert "report tree FILE -o PAGE" in " ".join(result.output.split())

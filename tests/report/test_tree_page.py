@@ -103,7 +103,7 @@ def test_the_panel_tells_what_is_known_of_a_step(browser: Browser, folder: Path)
         "forked from trace 0 after 1 tokens",
     ):
         assert told in panel
-    assert text_of(browser, "#panel [aria-current]") == "wrong"
+    assert text_of(browser, "#panel [aria-current]") == "3wrong"
     browser.evaluate("document.querySelector('#panel ol button').click()")
     assert text_of(browser, "#panel h2") == "The question"
 
@@ -249,6 +249,16 @@ def test_of_a_huge_tree_only_what_is_in_sight_is_drawn(browser: Browser, folder:
     browser.press("/", *"trace 77, step 8, fork 4", "Enter")
     assert text_of(browser, "#panel .step") == "trace 77, step 8, fork 4"
     browser.press("Escape")
+
+
+def test_a_very_long_trace_is_walked_to_its_end(browser: Browser, folder: Path) -> None:
+    show(browser, folder, broad(1, 0, 3000))
+    browser.press("End")
+    assert browser.state["selected"] == 3000
+    assert text_of(browser, "#panel .step") == "trace 0, step 2999"
+    assert browser.evaluate("document.querySelectorAll('#panel ol button').length") == 60
+    browser.press("0", "Home")
+    assert browser.state["selected"] == 0
 
 
 @pytest.mark.parametrize(("width", "height"), [(360, 640), (1280, 800), (2560, 1440)])

@@ -1,5 +1,7 @@
 // The texts around the drawing. Everything that comes from the data goes through textContent.
 
+const LONGEST_PATH = 60; // steps in the panel
+
 function make(name, text, className) {
   const element = document.createElement(name);
   if (text !== undefined) element.textContent = text;
@@ -75,10 +77,12 @@ function fillPanel(panel, tree, node, select) {
   }
   if (node > 0) {
     const path = make("ol", undefined, "path");
-    for (const above of pathTo(tree, node)) {
+    const all = pathTo(tree, node);
+    const kept = all.length <= LONGEST_PATH ? all : [0, ...all.slice(1 - LONGEST_PATH)];
+    for (const above of kept) {
       const item = make("li"), button = make("button");
       button.type = "button";
-      button.append(make("span", tree.labels[above].slice(0, 300)));
+      button.append(make("b", String(tree.depth[above])), make("span", tree.labels[above].slice(0, 300)));
       if (above === node) button.setAttribute("aria-current", "true");
       button.addEventListener("click", () => select(above));
       item.append(button);
