@@ -159,7 +159,7 @@ class Miniature:
             *("--num-wanted", str(sizes.num_extinct), "--max-problems", str(sizes.max_asked)),
             *("--seed", str(_POLICY_SEED + seed), "--out", name),
         )
-        seconds = sizes.max_asked * 0.7 * 16 * self.rates.trace
+        seconds = sizes.max_asked * 0.7 * (16 * self.rates.trace + self.rates.problem)
         return self._stage(name, command, (f"grpo-{seed}",), ("extinct.txt",), seconds)
 
     def _recovery(self, seed: int) -> Stage:
@@ -202,7 +202,7 @@ class Miniature:
             *(*strategies, *more, *_MAX_TOKENS, "--seed", str(seed), "--out", name),
         )
         needs = (*files.values(), *(one for one in (proposer, only) if one))
-        drawn = num_problems * self.sizes.num_samples * self.rates.trace
+        drawn = num_problems * self.sizes.num_samples * self.rates.trace + asked * self.rates.problem
         read = num_problems * self.sizes.num_samples / 16 * len(files) * self.rates.reading
         return self._stage(name, command, needs, ("results.json", "problems.jsonl"), drawn + read + seconds)
 

@@ -38,7 +38,7 @@ class Sizes:
     learning_rate: float = 1e-4
     num_bank: int = 200
     bank_traces: int = 32
-    max_bank: int = 600
+    max_bank: int = 400
     probe_every: int = 25
     num_dev: int = 64
     dev_every: int = 150
@@ -103,6 +103,7 @@ class Rates:
 
     Attributes:
         start: of a command; start_training: of one that imports torch.
+        problem: generated, of the test split, which a twentieth of all belong to.
         trace: drawn and graded by the engine.
         tree_epoch: one tree of 40 leaves learnt once.
         reading: of one problem's 16 traces by one verifier.
@@ -115,6 +116,7 @@ class Rates:
 
     start: float = 2.0
     start_training: float = 12.0
+    problem: float = 0.008
     trace: float = 0.0045
     tree_epoch: float = 0.045
     reading: float = 0.02
