@@ -103,7 +103,7 @@ search_options = option_group(
     click.option(
         "--flow-temperature",
         type=click.FloatRange(0),
-        help="flow: how freely places are drawn; 1: as flow is, 0: the best.  [default: 0.5]",
+        help="flow: how freely places are drawn; 1: as flow is, 0: the best.  [default: 0.2]",
     ),
     click.option(
         "--scorer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from arts_lite.search.actions import Action, Drop, Fork, Open, Prune, Run, Stop
@@ -24,6 +25,8 @@ class FlowSearch:
     it is complete, or its yield falls below `prune_below` times that of a place above it. Then the next one begins
     where a walk from the root ends: at each place it stays, to draw a next step there, or goes down to a child, in
     proportion to yield ** (1 / flow_temperature); 0: the best. So a fork comes before the step at which flow was lost.
+    What is drawn again and again at a place counts for less. While what runs is likely to hold a right trace, no other
+    is begun beside it, unless `concurrency` asks for more.
     The search ends when one answer's posterior (`answer_posterior`) reaches `confidence`, or the budget is spent.
 
     Decisions are made when all running branches have stopped, and depend on the tree alone: in what order events come
@@ -117,33 +120,37 @@ class FlowSearch:
         room = self._tokens_left(tree) / trace_tokens
         room -= sum(self._places.remaining(self._places.place(branch)) for branch in going)
         found: list[Place] = []
+        chance_of_none = math.prod(1 - self._places.place(branch).value for branch in going)
         while len(found) < num_free:
             place = self._walk(tree, room)
-            if self._places.remaining(place) > room:
+            is_speculative = chance_of_none < 0.5 and self._settings.concurrency is None
+            if self._places.remaining(place) > room or is_speculative:
                 break
             found.append(place)
             room -= self._places.remaining(place)
+            chance_of_none *= 1 - place.value
         return found
 
     def _walk(self, tree: SearchTree, room: float) -> Place:
         """Go down from the root to the place at which the next step is to be drawn."""
         place = self._places.root
         while True:
-            below = [child for child in place.children.values() if child.holders and not child.is_leaf]
+            below = place.below()
             is_affordable = self._places.remaining(place) <= room
             options = [place, *below] if is_affordable or not below else below
-            chosen = self._choose(tree, options)
+            chosen = self._choose(tree, place, options)
             if chosen is place:
                 return place
             place = chosen
 
-    def _choose(self, tree: SearchTree, options: Sequence[Place]) -> Place:
-        best = max(options, key=self._places.yields)
+    def _choose(self, tree: SearchTree, here: Place, options: Sequence[Place]) -> Place:
+        promises = [self._places.promises(one, is_drawn_from=one is here) for one in options]
+        top = max(promises)
+        best = options[promises.index(top)]
         temperature = self._settings.flow_temperature
         if len(options) == 1 or temperature == 0:
             return best
-        top = self._places.yields(best)
-        weights = [(self._places.yields(one) / top) ** (1 / temperature) for one in options]
+        weights = [(promise / top) ** (1 / temperature) for promise in promises]
         level = uniform(tree.seed, self._num_draws) * sum(weights)
         self._num_draws += 1
         for one, weight in zip(options, weights, strict=True):

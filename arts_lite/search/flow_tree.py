@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from arts_lite.search.record import Branch
 from arts_lite.search.stopping import FlowRange
 
-PRIOR_DRAWS = 2.0  # a verifier's reading of a prefix counts as much as so many steps drawn from it
-_LEAST_VALUE = 1e-6
-_LEAST_SHARE = 0.1  # of a trace that may be left at a place as deep as traces are long, or deeper
+_LEAST_YIELD = 1e-4  # below it all places are alike
+_MOST_PRIOR_DRAWS = 100.0
+_LEAST_SHARE = 0.25  # of a trace that may be left at a place as deep as traces are long, or deeper
 
 
 @dataclass(slots=True, eq=False)
@@ -42,11 +42,23 @@ class Place:
     def value(self) -> float:
         """P(correct) of a trace drawn from here: the reading, corrected by what came of the steps drawn.
 
-        Steps are draws from the proposer, so a prefix's expected flow is its children's plain mean.
+        Steps are draws from the proposer, so a prefix's expected flow is its children's plain mean. A reading of p
+        counts as one success in 1 / p earlier draws (at most 100 draws): what is rare outlives a few failures.
         """
         if self.is_leaf or not self.num_draws:
             return self.reading
-        return (PRIOR_DRAWS * self.reading + self.sum_values) / (PRIOR_DRAWS + self.num_draws)
+        num_prior = min(1 / max(self.reading, 1e-9), _MOST_PRIOR_DRAWS)
+        return (num_prior * self.reading + self.sum_values) / (num_prior + self.num_draws)
+
+    @property
+    def novelty(self) -> float:
+        """How likely the next step drawn from here is one that was not drawn before, in (0, 1] (Good and Turing)."""
+        num_once = sum(child.times_drawn == 1 for child in self.children.values())
+        return (0.5 + num_once) / (0.5 + self.num_draws)
+
+    def below(self) -> list[Place]:
+        """Children from which steps can be drawn."""
+        return [child for child in self.children.values() if child.holders and not child.is_leaf]
 
     def path(self) -> Iterator[Place]:
         """This place and all above it, the root last."""
@@ -95,14 +107,20 @@ class FlowTree:
             place.holders.pop(branch.index, None)
 
     def remaining(self, place: Place) -> float:
-        """Tokens that a trace from here on is likely to need, as a share of a whole one, in [0.1, 1]."""
+        """Tokens that a trace from here on is likely to need, as a share of a whole one, in [0.25, 1]."""
         if self.trace_tokens is None:
             return 1.0
         return max(1 - place.num_tokens / self.trace_tokens, _LEAST_SHARE)
 
     def yields(self, place: Place) -> float:
         """How much a trace from here on promises for its cost: P(correct) by the share of a trace that it takes."""
-        return max(place.value, _LEAST_VALUE) / self.remaining(place)
+        return max(place.value / self.remaining(place), _LEAST_YIELD)
+
+    def promises(self, place: Place, *, is_drawn_from: bool) -> float:
+        """What a place yields if a step is drawn from it, or if the walk goes down to it."""
+        if not is_drawn_from and place.below():
+            return self.yields(place)
+        return max(place.value * place.novelty / self.remaining(place), _LEAST_YIELD)
 
     def best_above(self, place: Place) -> Place:
         """The place above this one that yields most."""

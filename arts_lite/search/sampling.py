@@ -30,7 +30,8 @@ class BestOfN:
 
     def react(self, tree: SearchTree, branch: Branch) -> Iterator[Action]:
         """Let go of the ended trace; stop if that is enough, else open others if there are any to open."""
-        yield Drop(branch.index)
+        if self._confidence is None:
+            yield Drop(branch.index)
         if self._is_sure(tree):
             yield Stop(StopReason.DECIDED)
         else:
@@ -76,7 +77,8 @@ class Vote:
 
     def react(self, tree: SearchTree, branch: Branch) -> Iterator[Action]:
         """Count the votes; stop when they decide."""
-        yield Drop(branch.index)
+        if self._confidence is None:
+            yield Drop(branch.index)
         groups: list[list[int]] = [[] for _ in tree.answers]
         for other in tree.branches:
             if other.has_ended and other.group is not None:

@@ -75,7 +75,7 @@ class StrategySettings:
     confidence: float | None = None
     concurrency: int | None = None
     prune_below: float = 0.5
-    flow_temperature: float = 0.5
+    flow_temperature: float = 0.2
     flows: FlowRange | None = PAPER_FLOWS
 
     def __post_init__(self) -> None:

@@ -67,7 +67,7 @@ class SolverConfig:
     confidence: float | None = None
     concurrency: int | None = None
     prune_below: float = 0.5
-    flow_temperature: float = 0.5
+    flow_temperature: float = 0.2
     beam_width: int = 4
     c_puct: float = 1.25
     scorer: str | Scorer | None = None

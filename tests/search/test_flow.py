@@ -1,0 +1,238 @@
+"""Flow search on models whose values are known: what it finds, what it spends, what it gives up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+from fakes.engine import FakeEngine
+from fakes.models import lettered, scripted
+from fakes.searches import search
+from fakes.values import ValueOf, arbitrary, chance_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arts_lite.search import BranchState, Budget, Checked, SearchResult, StrategySettings, make_strategy
+from arts_lite.search.flow_tree import FlowTree, Place
+from arts_lite.search.stopping import FlowRange
+from arts_lite.types import StopReason
+
+TENTHS = {"a": 0.1, "b": 0.5, "c": 0.4}
+EVEN = {"a": 0.5, "b": 0.5}
+FALLS = {"good\n\nbad\n\nlong\n\nlonger\n\n=1": 0.9, "good\n\nright\n\n=2": 0.1}
+
+
+def flows_of(chance: Callable[[str], float]) -> ValueOf:
+    """A verifier's flows of these chances of a right answer."""
+    return ValueOf(lambda prefix: 0.1 + 9.9 * chance(prefix))
+
+
+def knows(right: str, letters: dict[str, float]) -> ValueOf:
+    """A verifier that knows the value of every prefix of a `lettered` model exactly."""
+    chance = chance_of(right, letters)
+    return flows_of(lambda prefix: math.exp(chance.log(prefix)))
+
+
+def flow(model: object, scorer: ValueOf, **options: object) -> SearchResult:
+    return search(FakeEngine(model), "flow", scorer=scorer, **options)  # type: ignore[arg-type]
+
+
+def shape(result: SearchResult) -> list[tuple[object, ...]]:
+    return [(one.path, one.start, one.text, one.state, one.why, one.score) for one in result.tree.branches]
+
+
+def test_a_rare_right_leaf_is_found_with_a_small_part_of_the_tokens_of_best_of_n() -> None:
+    """Planted with probability 1e-3: best-of-n draws 1000 traces before it in expectation, however it stops."""
+    num_tokens, num_seeds = 0, 500
+    for seed in range(num_seeds):
+        result = flow(lettered(3, TENTHS), knows("aaa", TENTHS), n=1000, seed=seed)
+        assert result.decision.answer == "aaa"
+        assert result.stopped_by is StopReason.DECIDED
+        num_tokens += result.num_tokens_decoded
+    trace_tokens = len("a\n\na\n\na\n\n=aaa") + 1
+    best_of_n = trace_tokens / 0.1**3
+    assert best_of_n > 10_000
+    assert num_tokens / num_seeds < 0.1 * best_of_n
+
+
+def test_best_of_n_with_the_same_stop_spends_more_on_a_rare_leaf() -> None:
+    tokens = {"flow": 0, "best-of-n": 0}
+    for seed in range(30):
+        for strategy in tokens:
+            scorer = knows("aa", TENTHS)
+            result = search(
+                FakeEngine(lettered(2, TENTHS)), strategy, scorer=scorer, n=2000, seed=seed, confidence=0.95
+            )
+            assert result.decision.answer == "aa"
+            tokens[strategy] += result.num_tokens_decoded
+    assert 4 * tokens["flow"] < tokens["best-of-n"]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("concurrency", [None, 1, 4])
+def test_any_temperature_and_width_finds_it(temperature: float, concurrency: int | None) -> None:
+    for seed in range(5):
+        result = flow(
+            lettered(3, TENTHS),
+            knows("aaa", TENTHS),
+            n=1000,
+            seed=seed,
+            flow_temperature=temperature,
+            concurrency=concurrency,
+        )
+        assert result.decision.answer == "aaa"
+        assert result.num_tokens_decoded < 2000
+
+
+def test_an_easy_question_costs_one_trace() -> None:
+    result = flow(scripted({"so\n\n=7": 1.0}), flows_of(lambda prefix: 0.99), n=16)
+    assert len(result.tree.branches) == 1
+    assert (result.decision.answer, result.decision.by) == ("7", "posterior")
+    assert result.stopped_by is StopReason.DECIDED
+
+
+def test_a_question_that_stays_undecided_is_given_the_whole_budget_and_no_more() -> None:
+    for n in (1, 2, 4, 16):
+        for seed in range(10):
+            result = flow(lettered(4, EVEN), flows_of(lambda prefix: 0.3), n=n, seed=seed)
+            ended = [branch for branch in result.tree.branches if branch.has_ended]
+            mean = sum(branch.length - 3 for branch in ended) / len(ended)
+            longest_step = 6
+            assert result.stopped_by is StopReason.COMPLETE
+            assert (n - 1) * mean - longest_step <= result.num_tokens_decoded
+            assert result.num_tokens_decoded <= n * mean + longest_step * max(1, len(ended) // 2)
+
+
+def test_a_trace_is_left_where_its_flow_falls_and_another_begins_before_the_fall() -> None:
+    chances = {"good": 0.5, "bad": 0.02, "right": 0.9, "=2": 0.99}
+    scorer = flows_of(lambda prefix: next((c for word, c in reversed(chances.items()) if word in prefix), 0.3))
+    num_forked = 0
+    for seed in range(20):
+        result = flow(scripted(FALLS), scorer, n=30, seed=seed, flow_temperature=0.0)
+        assert result.decision.answer == "2"
+        assert all("long" not in branch.text for branch in result.tree.branches)
+        forks = [branch for branch in result.tree.branches if branch.parent is not None]
+        assert all(fork.start == 3 + len("good\n\n") for fork in forks)
+        num_forked += bool(forks)
+    assert num_forked > 10
+
+
+def test_pruned_branches_cost_nothing_more_and_say_why() -> None:
+    engine = FakeEngine(lettered(3, TENTHS))
+    result = search(engine, "flow", scorer=knows("aaa", TENTHS), n=1000, seed=1)
+    pruned = [branch for branch in result.tree.branches if branch.why.startswith("its flow fell: P(correct) ")]
+    assert pruned
+    assert all(branch.num_own_steps == 1 and branch.num_own_tokens == 3 for branch in pruned)
+    assert all(branch.state is BranchState.PRUNED and branch.answer is None for branch in pruned)
+    assert result.num_tokens_decoded == sum(branch.num_own_tokens for branch in result.tree.branches)
+
+
+def test_without_pruning_every_trace_is_complete() -> None:
+    result = flow(lettered(3, EVEN), ValueOf(arbitrary), n=8, prune_below=0.0, confidence=0.0, concurrency=1)
+    assert [branch for branch in result.tree.branches[:-1] if not branch.has_ended] == []
+
+
+def test_the_verifier_reads_every_step_once() -> None:
+    scorer = knows("aaa", TENTHS)
+    result = flow(lettered(3, TENTHS), scorer, n=1000, seed=2)
+    texts = {
+        "".join(step.text for step in branch.steps[: end + 1])
+        for branch in result.tree.branches
+        for end in range(len(branch.steps))
+    }
+    assert scorer.prefixes == texts
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 12), st.integers(1, 6), st.sampled_from([0.0, 0.5, 2.0]))
+def test_the_same_seed_gives_the_same_tree_whatever_runs_in_a_batch(
+    seed: int, n: int, concurrency: int, temperature: float
+) -> None:
+    """The order of events depends on how many rows a batch has; decisions do not."""
+    trees = []
+    for max_rows in (1, 2, 16):
+        engine = FakeEngine(lettered(3, {"a": 0.3, "b": 0.3, "c": 0.4}), max_rows=max_rows)
+        options = {"n": n, "concurrency": concurrency, "flow_temperature": temperature, "seed": seed}
+        trees.append(shape(search(engine, "flow", scorer=ValueOf(arbitrary), **options)))  # type: ignore[arg-type]
+    assert trees[0] == trees[1] == trees[2]
+
+
+def test_other_seeds_give_other_trees() -> None:
+    trees = [shape(flow(lettered(3, EVEN), ValueOf(arbitrary), n=6, seed=seed)) for seed in range(5)]
+    assert all(one != other for index, one in enumerate(trees) for other in trees[:index])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 120), st.integers(0, 1000), st.sampled_from([None, 1, 5]))
+def test_a_budget_of_tokens_holds_and_gives_an_answer_if_one_trace_fits(
+    tokens: int, seed: int, concurrency: int | None
+) -> None:
+    result = flow(
+        lettered(3, EVEN),
+        ValueOf(arbitrary),
+        n=16,
+        seed=seed,
+        max_tokens=14,
+        budget=Budget(tokens=tokens),
+        concurrency=concurrency,
+    )
+    assert result.num_tokens_decoded <= tokens
+    if tokens >= 14 * (concurrency or 1):
+        assert result.decision.answer is not None
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 40), st.integers(0, 1000))
+def test_a_budget_of_nodes_holds_and_gives_an_answer_if_one_trace_fits(nodes: int, seed: int) -> None:
+    result = flow(lettered(3, EVEN), ValueOf(arbitrary), n=16, seed=seed, budget=Budget(nodes=nodes))
+    assert result.tree.num_nodes <= nodes
+    if nodes >= 5:  # the root, three steps, the answer
+        assert result.decision.answer is not None
+
+
+def test_a_checker_overrules_the_posterior_and_ends_the_search() -> None:
+    misled = knows("bbb", TENTHS)
+    inner = make_strategy("flow", StrategySettings(n=400, early_stop=False))
+    result = search(FakeEngine(lettered(3, TENTHS)), Checked(inner, lambda answer: answer == "bcb"), scorer=misled)
+    assert (result.decision.answer, result.decision.by) == ("bcb", "checker")
+    assert result.stopped_by is StopReason.DECIDED
+
+
+def test_where_no_trace_gives_an_answer_the_budget_is_spent_and_the_result_is_none() -> None:
+    result = flow(scripted({"no\n\nidea": 0.5, "none\n\nat all": 0.5}), flows_of(lambda prefix: 0.9), n=5)
+    assert result.decision.answer is None
+    assert result.stopped_by is StopReason.COMPLETE
+    assert len(result.tree.branches) >= 5
+
+
+def test_a_value_is_the_reading_corrected_by_the_mean_of_what_was_drawn() -> None:
+    parent = Place(None, 5, 0.8)
+    assert parent.value == 0.8
+    parent.num_draws, parent.sum_values = 2, 0.0
+    assert parent.value == pytest.approx((1 + 0 + 0) / (1 / 0.8 + 2))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000))
+def test_the_books_of_a_tree_equal_those_made_afresh(seed: int) -> None:
+    """Values are kept up to date step by step; here they are computed from the whole tree at the end."""
+    result = flow(lettered(3, EVEN), ValueOf(arbitrary), n=6, seed=seed, confidence=0.0)
+    places = FlowTree(FlowRange())
+    for branch in result.tree.branches:
+        if branch.has_ended:
+            places.update(branch, result.tree.num_prompt_tokens)
+
+    def check(place: Place) -> float:
+        if place.is_leaf or not place.children:
+            return place.reading
+        values = [(check(child), child.times_drawn) for child in place.children.values()]
+        num_draws = sum(times for _, times in values)
+        num_prior = min(1 / place.reading, 100)
+        drawn = sum(value * times for value, times in values)
+        expected = (num_prior * place.reading + drawn) / (num_prior + num_draws)
+        assert place.num_draws == num_draws
+        assert place.value == pytest.approx(expected)
+        return expected
+
+    check(places.root)
