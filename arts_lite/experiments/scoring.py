@@ -151,8 +151,14 @@ def read_scores(folder: Path, pool: Sequence[PoolProblem]) -> dict[str, Reading]
                 f"{folder / _LINES} holds values of other traces than the pool's (problem {problem.id}); delete "
                 f"{folder}, and the pool is scored again"
             )
-        read = [[math.nan if one is None else float(one) for one in own] for own in values]
-        found[problem.id] = Reading(read, int(line["num_tokens"]), int(line["num_question_tokens"]))
+        try:
+            read = [[math.nan if one is None else float(one) for one in own] for own in values]
+            found[problem.id] = Reading(read, int(line["num_tokens"]), int(line["num_question_tokens"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(
+                f"{folder / _LINES}: the line of problem {problem.id} is damaged ({error!r}); delete it, and the "
+                "problem is read again"
+            ) from error
     return found
 
 
@@ -169,7 +175,9 @@ def all_scores(folder: Path, pool: Sequence[PoolProblem], order: Sequence[str] =
 
 
 def _fits(values: object, problem: PoolProblem) -> bool:
-    return isinstance(values, list) and [len(own) for own in values] == [len(own) for own in problem.steps]
+    if not isinstance(values, list) or not all(isinstance(own, list) for own in values):
+        return False
+    return [len(own) for own in values] == [len(own) for own in problem.steps]
 
 
 def _line(problem: PoolProblem, reading: Reading) -> dict[str, Any]:

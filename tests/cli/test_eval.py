@@ -34,8 +34,7 @@ def tiny(tiny_model_path: Path) -> tuple[object, ...]:
     return "--proposer", tiny_model_path, "--max-tokens", "24", "--step-delimiter", "e", "--task", "arithmetic"
 
 
-@pytest.fixture(scope="module")
-def verifier_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write_random(path: Path, output: str) -> Path:
     torch = pytest.importorskip("torch", reason="tiny verifiers are written by the trainer")
     import numpy as np
 
@@ -46,9 +45,19 @@ def verifier_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shape = Shape(dim=64, num_layers=2, num_heads=1, num_kv_heads=1, ff_dim=64, max_positions=512)
     torch.manual_seed(0)
     head = Head(np.random.default_rng(0).normal(0, 0.3, shape.dim).astype(np.float32), 0.5)
-    path = tmp_path_factory.mktemp("verifier") / "random-flow.gguf"
-    write_verifier(path, Transformer(shape), VerifierFormat("flow", InputRules("{question}\n", "\n"), head))
+    told = VerifierFormat("flow", InputRules("{question}\n", "\n"), head, output=output)
+    write_verifier(path, Transformer(shape), told)
     return path
+
+
+@pytest.fixture(scope="module")
+def verifier_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_random(tmp_path_factory.mktemp("verifier") / "random-flow.gguf", "log_flow")
+
+
+@pytest.fixture(scope="module")
+def order_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_random(tmp_path_factory.mktemp("verifier") / "random-rm.gguf", "score")
 
 
 def test_the_embedded_proposer_is_evaluated_with_a_verifier_added_later(
@@ -86,6 +95,18 @@ def test_the_embedded_proposer_is_evaluated_with_a_verifier_added_later(
     assert json.loads(again.stdout) == results
     table = CliRunner().invoke(main, ["eval", "results", str(tmp_path / "d"), "--all"]).stdout
     assert "best-of-n:flow/product" in table
+
+
+def test_what_needs_flows_is_left_out_with_a_verifier_that_only_orders(
+    run_eval: Eval, order_path: Path, tmp_path: Path
+) -> None:
+    common = ("--task", "arithmetic", "--num-problems", "2", "--n", "2", "--max-tokens", "120", "--out", tmp_path / "d")
+    told = run_eval(*common, "--verifier", f"rm={order_path}", "--strategies", "best-of-n,flow,beam")
+    assert told.returncode == 0, told.stderr
+    assert "flow-n2-rm: 0/2, left out: rm gives no flows" in told.stderr
+    results = results_of(tmp_path / "d")
+    assert {one["label"] for one in results["methods"] if one["live"]} == {"beam:rm"}
+    assert results["calibration"] == {"rm": None}
 
 
 def results_of(folder: Path) -> dict[str, Any]:

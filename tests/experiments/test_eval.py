@@ -12,16 +12,15 @@ import numpy as np
 import pytest
 from experiments.killed_eval import NUM_PROBLEMS, stages
 from experiments.killing import killed_at_random
-from fakes.evaluations import labelling, proposer, sampled, sampling, scored, scoring, searching
+from fakes.evaluations import proposer, sampled, sampling, scored, searching
 from fakes.judging import FakeVerifier, by_answer
 
 from arts_lite.experiments.evaluation import evaluate
-from arts_lite.experiments.folder import DatasetError, read_folder
+from arts_lite.experiments.folder import read_folder
 from arts_lite.experiments.lines import read_lines
 from arts_lite.experiments.pool import PoolProblem, read_pool
-from arts_lite.experiments.prefixes import PrefixConfig, chosen_prefixes
-from arts_lite.experiments.readers import VerifierReader, named_files
-from arts_lite.experiments.scoring import ScoreRun, read_scores
+from arts_lite.experiments.readers import VerifierReader
+from arts_lite.experiments.scoring import ScoreRun
 from arts_lite.tree import tree_to_json
 
 KS = (2, 4)
@@ -168,70 +167,6 @@ def test_another_verifier_is_added_without_sampling_again(tmp_path: Path) -> Non
     assert {"best-of-n:one", "best-of-n:two"} <= {one["label"] for one in results["methods"]}
 
 
-def test_values_of_another_file_or_of_other_traces_are_refused(tmp_path: Path) -> None:
-    pool = sampled(tmp_path)
-    scored(tmp_path, pool, "flow", by_answer("1"))
-    with pytest.raises(DatasetError, match="holds values of other settings: sha256"):
-        scored(tmp_path, pool, "flow", by_answer("1"), sha256="ef")
-    other = sampled(tmp_path / "other", seed=1)
-    with pytest.raises(DatasetError, match="values of other traces"):
-        read_scores(tmp_path / "scores/flow", other)
-    with pytest.raises(DatasetError, match=r"search\.seed is 0 there and 1 here"):
-        list(sampling(tmp_path, seed=1).run())
-
-
-def test_a_cancelled_scoring_goes_on_where_it_was(tmp_path: Path) -> None:
-    pool = sampled(tmp_path)
-    run = scoring(tmp_path, pool, "flow", by_answer("1"))
-    for now in run.run():
-        if now.num_done == 5:
-            run.cancel()
-    first = (tmp_path / "scores/flow/scores.jsonl").read_bytes()
-    *_, last = scoring(tmp_path, pool, "flow", by_answer("1")).run()
-    assert (last.num_before, last.num_done) == (5, 12)
-    assert (tmp_path / "scores/flow/scores.jsonl").read_bytes().startswith(first)
-
-
-def test_prefixes_are_halves_of_different_beginnings_and_rollouts_go_on_from_them(tmp_path: Path) -> None:
-    pool = sampled(tmp_path)
-    list(labelling(tmp_path, pool, num_prefixes=3, num_rollouts=4).run())
-    lines = list(read_lines(tmp_path / "prefixes/prefixes.jsonl"))
-    by_id = {one.id: one for one in pool}
-    wanted = {one.key for problem in pool for one in chosen_prefixes(problem, PrefixConfig(3, 4))}
-    assert {(line["problem"], line["trace"]) for line in lines} == wanted
-    for line in lines:
-        problem = by_id[line["problem"]]
-        assert line["num_steps"] == len(problem.steps[line["trace"]]) // 2 >= 1
-        assert line["num_rollouts"] == 4
-        assert (line["num_correct"] == 0) >= (problem.problem.answer == "4")
-    ends = [(line["problem"], by_id[line["problem"]].paths[line["trace"]][line["num_steps"] - 1]) for line in lines]
-    assert len(set(ends)) == len(ends)
-    shares = [line["num_correct"] / 4 for line in lines if by_id[line["problem"]].problem.answer == "1"]
-    assert 0.1 < float(np.mean(shares)) < 0.7
-
-
-def test_the_auc_of_prefixes_is_that_of_the_pairs(tmp_path: Path) -> None:
-    pool = sampled(tmp_path, 20)
-    list(labelling(tmp_path, pool, num_prefixes=4, num_rollouts=4).run())
-    scored(tmp_path, pool, "flow", lambda text: float(text.count("a")))
-    told = evaluate(tmp_path, ks=KS, num_resamples=200)["prefixes"]
-    by_id = {one.id: one for one in pool}
-    above = below = 0.0
-    lines = list(read_lines(tmp_path / "prefixes/prefixes.jsonl"))
-    for first, second in combinations(lines, 2):
-        if first["problem"] != second["problem"]:
-            continue
-        gap = (first["num_correct"] - second["num_correct"]) / 4
-        texts = ["".join(by_id[one["problem"]].steps[one["trace"]][: one["num_steps"]]) for one in (first, second)]
-        values = [text.count("a") for text in texts]
-        above += abs(gap) * (0.5 if values[0] == values[1] else float((values[0] - values[1]) * gap > 0))
-        below += abs(gap)
-    [own] = [one for one in told["scorers"] if (one["scorer"], one["aggregation"]) == ("flow", "last")]
-    assert own["auc"] == pytest.approx(above / below)
-    assert own["low"] <= own["auc"] <= own["high"]
-    assert told["num_prefixes"] == len(lines)
-
-
 def test_killed_at_random_moments_and_resumed_it_comes_to_the_same_files(tmp_path: Path) -> None:
     list(stages(tmp_path / "whole"))
     for folder in killed_at_random(tmp_path, 12, 0.4, script="killed_eval.py"):
@@ -249,27 +184,3 @@ def test_killed_at_random_moments_and_resumed_it_comes_to_the_same_files(tmp_pat
 
 def _sorted(path: Path) -> list[str]:
     return sorted(json.dumps({**line, "seconds": 0}, sort_keys=True) for line in read_lines(path))
-
-
-def test_names_of_verifiers_come_from_their_files_unless_they_are_given() -> None:
-    assert named_files(("a=x/b.gguf", "x/prm-hard.gguf")) == {
-        "a": Path("x/b.gguf"),
-        "prm-hard": Path("x/prm-hard.gguf"),
-    }
-    for wrong, why in (
-        (("a=x", "a=y"), "two verifiers"),
-        (("majority=x",), "none of"),
-        (("../a=x",), "must be letters"),
-    ):
-        with pytest.raises(ValueError, match=why):
-            named_files(wrong)
-    with pytest.raises(ValueError, match="reference is 'best'"):
-        evaluate_with_unknown_reference()
-
-
-def evaluate_with_unknown_reference() -> None:
-    from tempfile import TemporaryDirectory
-
-    with TemporaryDirectory() as folder:
-        sampled(Path(folder), 2, 2)
-        evaluate(Path(folder), references=["best"], num_resamples=10)
