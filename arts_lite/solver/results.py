@@ -67,8 +67,8 @@ class Solution:
         text: of the trace that is shown for the answer.
         score: of that trace; None without a trace or any token.
         votes: traces that gave the answer.
-        chosen_by: what chose the answer: "vote", "weighted vote", "score" or "checker" (the task's own, which knows a
-            right answer when it sees one).
+        chosen_by: what chose the answer: "vote", "weighted vote", "score", "posterior" ("flow") or "checker" (the
+            task's own, which knows a right answer when it sees one).
         stopped_by: COMPLETE, DECIDED, a budget or INTERRUPTED; None where the question failed.
         candidates: all answers, the chosen one first, then by count and score.
         traces: in order of opening, unfinished ones included.
