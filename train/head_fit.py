@@ -113,13 +113,7 @@ def fit_head(
     best, lines = Fit(_head(learner, mean, spread)), list[dict[str, float]]()
     best_accuracy = -math.inf
     for epoch in range(config.epochs):
-        order = list(range(len(batches)))
-        Random(f"head {config.seed} {epoch}").shuffle(order)
-        losses = []
-        for place, number in enumerate(order):
-            done = (epoch + (place + 1) / len(order)) / config.epochs
-            losses.append(learner.learn(batches[number], min(done, 1 - 1e-9)))
-        line = {"epoch": float(epoch + 1), "loss": float(np.mean(losses))}
+        line = {"epoch": float(epoch + 1), "loss": learner.learn_all(batches, epoch)}
         if (epoch + 1) % every == 0 or epoch + 1 == config.epochs:
             head = _head(learner, mean, spread)
             found = measure(data, head, dev, objective)
@@ -179,6 +173,16 @@ class _Learner:
         self._origin = self.weight.detach().clone()
         self._average = [self.weight.detach().clone(), self.bias.detach().clone()]
         self._adam = torch.optim.Adam([self.weight, self.bias], lr=config.learning_rate, betas=(0.9, 0.98))
+
+    def learn_all(self, batches: Sequence[_Batch], epoch: int) -> float:
+        """Take one step on each batch, in an order that is this epoch's; returns the mean loss."""
+        order = list(range(len(batches)))
+        Random(f"head {self._config.seed} {epoch}").shuffle(order)
+        losses = []
+        for place, number in enumerate(order):
+            done = (epoch + (place + 1) / len(order)) / self._config.epochs
+            losses.append(self.learn(batches[number], min(done, 1 - 1e-9)))
+        return float(np.mean(losses))
 
     def learn(self, batch: _Batch, done: float) -> float:
         """Take one step, after a share of the run in (0, 1); returns the loss."""

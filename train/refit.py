@@ -107,11 +107,10 @@ def refit_verifier(
     if hidden is None:
         return None
     train, dev = hidden[: len(data.train)], hidden[len(data.train) :]
-    fitted = fit_head(data, train, dev, objective, config, start=verifier.head)
     candidates = {
         "nothing": verifier,
         "calibration": calibrated(verifier, data, train, objective),
-        "head and calibration": calibrated(dataclasses.replace(verifier, head=fitted.head), data, train, objective),
+        "head and calibration": _fitted(verifier, data, train, dev, objective, config),
     }
     measured = {name: measure(one, data, dev, objective) for name, one in candidates.items()}
     before = measured["nothing"]
@@ -123,9 +122,22 @@ def refit_verifier(
         for name, one in (("before", verifier), ("after", candidates[kept])):
             drift[name] = drift_of([one.log_flow(one.head(rows)) for rows in dev], reference)
     told = {"kept": kept, "before": before, "after": measured[kept], "drift": drift, "fit": config.to_dict()}
-    told["trees"] = data.to_dict()
-    made = dataclasses.replace(candidates[kept], metrics={**verifier.metrics, "refit": told})
-    return Refitted(replace_head(path, out, made), kept, before, measured[kept], drift)
+    metrics = {**verifier.metrics, "refit": {**told, "trees": data.to_dict()}}
+    made = replace_head(path, out, dataclasses.replace(candidates[kept], metrics=metrics))
+    return Refitted(made, kept, before, measured[kept], drift)
+
+
+def _fitted(
+    verifier: VerifierFormat,
+    data: TreeDataset,
+    train: States,
+    dev: States,
+    objective: Objective,
+    config: FitConfig,
+) -> VerifierFormat:
+    """Fit the head from where it stands, then its calibration."""
+    head = fit_head(data, train, dev, objective, config, start=verifier.head).head
+    return calibrated(dataclasses.replace(verifier, head=head), data, train, objective)
 
 
 def objective_of(verifier: VerifierFormat) -> Objective:
