@@ -20,7 +20,7 @@ from arts_lite.types import StopReason
 
 TENTHS = {"a": 0.1, "b": 0.5, "c": 0.4}
 EVEN = {"a": 0.5, "b": 0.5}
-FALLS = {"good\n\nbad\n\nlong\n\nlonger\n\n=1": 0.9, "good\n\nright\n\n=2": 0.1}
+FALLS = {"well\n\ngood\n\nbad\n\nlong\n\nlonger\n\n=1": 0.6, "well\n\ngood\n\nright\n\n=2": 0.4}
 
 
 def flows_of(chance: Callable[[str], float]) -> ValueOf:
@@ -105,17 +105,18 @@ def test_a_question_that_stays_undecided_is_given_the_whole_budget_and_no_more()
 
 
 def test_a_trace_is_left_where_its_flow_falls_and_another_begins_before_the_fall() -> None:
-    chances = {"good": 0.5, "bad": 0.02, "right": 0.9, "=2": 0.99}
+    chances = {"well": 0.2, "good": 0.8, "bad": 0.02, "right": 0.9, "=2": 0.99}
     scorer = flows_of(lambda prefix: next((c for word, c in reversed(chances.items()) if word in prefix), 0.3))
-    num_forked = 0
+    num_left = 0
     for seed in range(20):
-        result = flow(scripted(FALLS), scorer, n=30, seed=seed, flow_temperature=0.0)
-        assert result.decision.answer == "2"
-        assert all("long" not in branch.text for branch in result.tree.branches)
-        forks = [branch for branch in result.tree.branches if branch.parent is not None]
-        assert all(fork.start == 3 + len("good\n\n") for fork in forks)
-        num_forked += bool(forks)
-    assert num_forked > 10
+        first, *others = flow(scripted(FALLS), scorer, n=30, seed=seed, flow_temperature=0.0).tree.branches
+        if others:
+            assert others[0].parent == first.index
+            assert others[0].start == 3 + len("well\n\ngood\n\n")
+            num_left += 1
+        else:
+            assert first.answer == "2"
+    assert 5 < num_left < 18
 
 
 def test_pruned_branches_cost_nothing_more_and_say_why() -> None:
@@ -123,7 +124,7 @@ def test_pruned_branches_cost_nothing_more_and_say_why() -> None:
     result = search(engine, "flow", scorer=knows("aaa", TENTHS), n=1000, seed=1)
     pruned = [branch for branch in result.tree.branches if branch.why.startswith("its flow fell: P(correct) ")]
     assert pruned
-    assert all(branch.num_own_steps == 1 and branch.num_own_tokens == 3 for branch in pruned)
+    assert all("=" not in branch.text and branch.text.endswith("\n\n") for branch in pruned)
     assert all(branch.state is BranchState.PRUNED and branch.answer is None for branch in pruned)
     assert result.num_tokens_decoded == sum(branch.num_own_tokens for branch in result.tree.branches)
 
@@ -192,8 +193,8 @@ def test_a_budget_of_nodes_holds_and_gives_an_answer_if_one_trace_fits(nodes: in
 
 
 def test_a_checker_overrules_the_posterior_and_ends_the_search() -> None:
-    misled = knows("bbb", TENTHS)
-    inner = make_strategy("flow", StrategySettings(n=400, early_stop=False))
+    misled = flows_of(lambda prefix: 0.4 if prefix.endswith("=bbb") else 0.3)
+    inner = make_strategy("flow", StrategySettings(n=200, early_stop=False))
     result = search(FakeEngine(lettered(3, TENTHS)), Checked(inner, lambda answer: answer == "bcb"), scorer=misled)
     assert (result.decision.answer, result.decision.by) == ("bcb", "checker")
     assert result.stopped_by is StopReason.DECIDED
@@ -220,8 +221,7 @@ def test_the_books_of_a_tree_equal_those_made_afresh(seed: int) -> None:
     result = flow(lettered(3, EVEN), ValueOf(arbitrary), n=6, seed=seed, confidence=0.0)
     places = FlowTree(FlowRange())
     for branch in result.tree.branches:
-        if branch.has_ended:
-            places.update(branch, result.tree.num_prompt_tokens)
+        places.update(branch, result.tree.num_prompt_tokens)
 
     def check(place: Place) -> float:
         if place.is_leaf or not place.children:
