@@ -193,7 +193,8 @@ def test_a_budget_of_nodes_holds_and_gives_an_answer_if_one_trace_fits(nodes: in
 
 
 def test_a_checker_overrules_the_posterior_and_ends_the_search() -> None:
-    misled = flows_of(lambda prefix: 0.4 if prefix.endswith("=bbb") else 0.3)
+    exact = chance_of("bcb", TENTHS)
+    misled = flows_of(lambda prefix: 0.01 if "=bcb" in prefix else math.exp(exact.log(prefix)))
     inner = make_strategy("flow", StrategySettings(n=200, early_stop=False))
     result = search(FakeEngine(lettered(3, TENTHS)), Checked(inner, lambda answer: answer == "bcb"), scorer=misled)
     assert (result.decision.answer, result.decision.by) == ("bcb", "checker")
