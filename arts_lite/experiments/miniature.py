@@ -118,7 +118,8 @@ class Miniature:
             *("--difficulty", sizes.difficulty, "--num-problems", str(sizes.num_trees), "--problem-seed", str(seed)),
             *("--bank", "bank", "--max-bank", str(sizes.max_bank), "--probe-every", str(sizes.probe_every)),
             *("--steps", str(sizes.grpo_steps), "--prompts", str(sizes.grpo_prompts)),
-            *("--generations", str(sizes.generations), "--learning-rate", f"{sizes.learning_rate:g}"),
+            *("--generations", str(sizes.generations), "--max-tokens", str(sizes.grpo_tokens)),
+            *("--learning-rate", f"{sizes.learning_rate:g}"),
             *("--num-dev", str(sizes.num_dev), "--dev-every", str(sizes.dev_every), "--seed", str(seed)),
             *("--out", name, *self._threads()),
         )

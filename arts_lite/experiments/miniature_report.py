@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arts_lite.experiments.document import Block, Heading, Link, Paragraph, Table, markdown, page
+from arts_lite.experiments.document import Block, Heading, Link, Paragraph, Picture, Table, markdown, page
 from arts_lite.experiments.folder import read_folder, tree_files
 from arts_lite.experiments.lines import write_whole
 from arts_lite.experiments.pipeline import Timing
 from arts_lite.report import write_tree_page
 from arts_lite.tree import Tree
 
+_PICTURES = {
+    "grpo-[0-9]*-extinction-bin": "Likelihood of mode, rare and endangered traces over GRPO's steps",
+    "eval-extinct-[0-9]*-recovery": "Problems that the GRPO policy never solves",
+    "search-by-tokens-0": "Accuracy against tokens",
+}
+"""Files that `arts-lite report` writes -> what they show."""
 _HOW = (
     "Accuracies are means over problems, and over seeds where there are several; in brackets are 95 % intervals by a "
     "bootstrap over problems and seeds. A claim counts as reproduced where its whole interval lies on the claimed "
@@ -23,7 +29,7 @@ _HOW = (
 
 def write_report(folder: Path, results: Mapping[str, Any], timings: Sequence[Timing]) -> list[Path]:
     """Write report.md and report.html, and the page of a tree. Raises LinesError, ReportError: the disk is full."""
-    links = []
+    links: list[Block] = list(key_pictures(folder))
     if (folder / "pictures" / "report.html").exists():
         links.append(Link("pictures/report.html", "All pictures: accuracies, tuning, recovery, calibration"))
     if (tree := rescued(folder / "trees-arithmetic-0")) is not None:
@@ -36,7 +42,7 @@ def write_report(folder: Path, results: Mapping[str, Any], timings: Sequence[Tim
     return paths
 
 
-def report_blocks(results: Mapping[str, Any], timings: Sequence[Timing], links: Sequence[Link] = ()) -> list[Block]:
+def report_blocks(results: Mapping[str, Any], timings: Sequence[Timing], links: Sequence[Block] = ()) -> list[Block]:
     """Say it all."""
     claims, tables = results["claims"], results["tables"]
     counts = ", ".join(
@@ -68,6 +74,13 @@ def report_blocks(results: Mapping[str, Any], timings: Sequence[Timing], links: 
     others = [[name, shown(figure)] for name, figure in sorted(results["figures"].items())]
     blocks += [Heading("All figures"), Table(["figure", "value"], others)]
     return [*blocks, Heading("Minutes"), timing_table(timings), Paragraph(_software(results["versions"]))]
+
+
+def key_pictures(folder: Path) -> Iterator[Picture]:
+    """Find the paper's Fig. 1b and Fig. 3, of every seed, and accuracy against tokens; those that were drawn."""
+    for pattern, text in _PICTURES.items():
+        for path in sorted((folder / "pictures" / "pictures").glob(f"*-{pattern}.svg")):
+            yield Picture(path, f"{text} ({path.stem.partition('-')[2]})")
 
 
 def rescued(folder: Path) -> Tree | None:

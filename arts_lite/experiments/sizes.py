@@ -15,7 +15,9 @@ class Sizes:
         num_trees, num_traces, fork_prob: of one seed's trees to learn from; main traces of each.
         epochs, batch_tokens: of a verifier's training.
         grpo_steps, grpo_prompts, generations: of GRPO; its problems are those of the trees.
-        learning_rate: of GRPO.
+        grpo_tokens: of GRPO's completions, at most: a batch is drawn until its longest one ends, and a right one with
+            five operators is longer once in 500.
+        learning_rate: of GRPO; at 1e-3 the embedded proposer's reward fell by half within eight steps.
         num_bank, bank_traces, max_bank, probe_every: problems of the extinction probe, main traces of each, traces
             that are followed, and steps between probes.
         num_dev, dev_every: of GRPO's own measure of pass@1.
@@ -35,6 +37,7 @@ class Sizes:
     grpo_steps: int = 300
     grpo_prompts: int = 8
     generations: int = 8
+    grpo_tokens: int = 192
     learning_rate: float = 1e-4
     num_bank: int = 200
     bank_traces: int = 32

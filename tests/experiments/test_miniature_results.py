@@ -66,6 +66,21 @@ def test_the_report_names_each_claim_with_its_interval(tmp_path: Path) -> None:
     assert "nan" not in text
 
 
+def test_the_key_pictures_are_in_the_report(tmp_path: Path) -> None:
+    write_miniature(tmp_path)
+    drawn = tmp_path / "pictures" / "pictures"
+    drawn.mkdir(parents=True)
+    (tmp_path / "pictures" / "report.html").touch()
+    for name in ("4-grpo-0-extinction-bin", "4-grpo-0-tuning", "6-eval-extinct-0-recovery", "2-search-by-tokens-0"):
+        (drawn / f"{name}.svg").write_text("<svg/>")
+    results = measure(tmp_path, num_seeds=2, settings={})
+    text, page = (path.read_text() for path in write_report(tmp_path, results, []))
+    assert page.count("<img ") == 3
+    assert "(pictures/pictures/6-eval-extinct-0-recovery.svg)" in text
+    assert "grpo-0-tuning" not in text
+    assert "(pictures/report.html)" in text
+
+
 def test_a_run_that_is_not_finished_is_told_so(tmp_path: Path) -> None:
     write_miniature(tmp_path)
     (tmp_path / "eval-policy-1" / "results.json").unlink()
