@@ -37,8 +37,12 @@ SETTINGS: dict[str, Difficulty] = {
     "countdown, 3 numbers": CountdownDifficulty(num_numbers=3),
     "countdown, 5 numbers": CountdownDifficulty(num_numbers=5),
     "arithmetic": ArithmeticDifficulty(),
-    "arithmetic, 3 operators": ArithmeticDifficulty(num_operators=3),
-    "arithmetic, 5 operators, values to 9999": ArithmeticDifficulty(num_operators=5, max_value=9999),
+    "arithmetic, 5 operators": ArithmeticDifficulty(num_operators=5),
+    "arithmetic, 4 operators": ArithmeticDifficulty(num_operators=4),
+    "arithmetic, 7 operators": ArithmeticDifficulty(num_operators=7),
+    "arithmetic, 6 operators, values to 999": ArithmeticDifficulty(max_value=999),
+    "arithmetic, 4 operators, values to 999": ArithmeticDifficulty(num_operators=4, max_value=999),
+    "arithmetic, 3 operators, values to 999": ArithmeticDifficulty(num_operators=3, max_value=999),
 }
 
 

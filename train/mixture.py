@@ -29,23 +29,23 @@ class Part:
     missed: float = 0.25
 
 
-_PLAIN = {"styles": False, "max_number": 999, "operators": "+-*/"}
+_PLAIN = {"styles": False, "max_number": 999, "max_value": 999, "operators": "+-*/"}
 
 MIXTURE: tuple[Part, ...] = (
     Part(CountdownDifficulty(num_numbers=3), 0.10),
     Part(CountdownDifficulty(num_numbers=4), 0.44),
     Part(CountdownDifficulty(num_numbers=5), 0.08),
     Part(CountdownDifficulty(num_numbers=4, max_number=50, max_target=200), 0.04),
-    Part(ArithmeticDifficulty(num_operators=4), 0.03),
+    Part(ArithmeticDifficulty(num_operators=4, max_value=999), 0.03),
     Part(ArithmeticDifficulty(num_operators=3, max_value=9999), 0.04),
     Part(ArithmeticDifficulty(num_operators=4, max_value=9999), 0.13),
     Part(ArithmeticDifficulty(num_operators=5, max_value=9999), 0.05),
-    Part(ArithmeticDifficulty(num_operators=6), 0.02),
+    Part(ArithmeticDifficulty(num_operators=6, max_value=999), 0.02),
     Part(ArithmeticDifficulty(num_operators=1, **_PLAIN), 0.03),  # type: ignore[arg-type]
     Part(ArithmeticDifficulty(num_operators=2, **_PLAIN), 0.02),  # type: ignore[arg-type]
     Part(ArithmeticDifficulty(num_operators=3, **_PLAIN), 0.02),  # type: ignore[arg-type]
 )
-"""Mostly the two families' default difficulties, with easier and harder ones and plain sums around them.
+"""Problems around the two families' default difficulties, easier and harder ones, and plain sums.
 
 Countdown has two thirds: its steps are to be right, whereas errors are what arithmetic is for. Each problem is drawn
 anew, so that nothing is learnt by heart but the facts.

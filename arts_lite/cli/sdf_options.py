@@ -18,7 +18,7 @@ problem_options = option_group(
     click.option("--split", metavar="NAME", help=f"Of the hub's data, or of generated problems: {_splits}."),
     click.option("--problem-seed", type=int, default=0, show_default=True, help="Of generated problems."),
     click.option(
-        "--difficulty", metavar="NAME=VALUE,...", help="Of generated problems, such as num_operators=6,max_value=9999."
+        "--difficulty", metavar="NAME=VALUE,...", help="Of generated problems, such as num_operators=5,max_value=999."
     ),
     click.option("--question-column", metavar="NAME", help="Of --data."),
     click.option("--answer-column", metavar="NAME", help="Of --data."),

@@ -52,9 +52,9 @@ class ArithmeticDifficulty:
         ValueError: a value is outside its range.
     """
 
-    num_operators: int = 4
+    num_operators: int = 6
     max_number: int = 99
-    max_value: int = 999
+    max_value: int = 9999
     operators: str = "+-*"
     styles: bool = True
 

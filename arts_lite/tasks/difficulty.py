@@ -1,4 +1,4 @@
-"""How hard generated problems are, as it is written on a command line: `num_operators=6,max_value=9999`."""
+"""How hard generated problems are, as it is written on a command line: `num_operators=5,max_value=999`."""
 
 from __future__ import annotations
 

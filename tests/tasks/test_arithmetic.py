@@ -136,13 +136,13 @@ def test_every_value_on_the_way_is_within_the_difficulty(seed: int, num_operator
     difficulty = ArithmeticDifficulty(num_operators + 2 * styles, styles=styles)
     problem = drawn_arithmetic(Random(seed), difficulty)
     tokens = read_tokens(problem.metadata["expression"])
-    assert difficulty.max_value == 999
+    assert difficulty.max_value == 9999
     assert sum(token in OPERATORS for token in map(str, tokens)) == difficulty.num_operators
     assert all(1 <= token <= 99 for token in tokens if isinstance(token, int))
     for style in STYLES if styles else ("left",):
         for line in lines_of(tokens, style):
             head, _, rest = line.partition(";")
-            assert all(abs(int(number)) <= 999 for number in re.findall(r"\d+", head + rest))
+            assert all(abs(int(number)) <= 9999 for number in re.findall(r"\d+", head + rest))
 
 
 def test_one_operator_is_the_easiest_sum_and_has_no_styles() -> None:
