@@ -30,7 +30,7 @@ class BestOfN:
 
     def react(self, tree: SearchTree, branch: Branch) -> Iterator[Action]:
         """Let go of the ended trace; stop if that is enough, else open others if there are any to open."""
-        if self._confidence is None:
+        if tree.num_main_traces >= self._settings.n:  # else later traces go along it as far as they draw the same
             yield Drop(branch.index)
         if self._is_sure(tree):
             yield Stop(StopReason.DECIDED)
@@ -77,7 +77,7 @@ class Vote:
 
     def react(self, tree: SearchTree, branch: Branch) -> Iterator[Action]:
         """Count the votes; stop when they decide."""
-        if self._confidence is None:
+        if tree.num_main_traces >= self._settings.n:  # else later traces go along it as far as they draw the same
             yield Drop(branch.index)
         groups: list[list[int]] = [[] for _ in tree.answers]
         for other in tree.branches:

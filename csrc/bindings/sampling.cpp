@@ -43,7 +43,7 @@ py::tuple sample_row(const Array<float> & logits, const Array<Token> & history, 
     tasks[0].history = tokens;
     tasks[0].quantiles = {uniform(seed, stream, position)};
     RowSampler(static_cast<std::size_t>(logits.size()), 1).run(tasks);
-    const Draw & drawn = tasks[0].draws.front();
+    const Candidate & drawn = tasks[0].draws.front();
     return py::make_tuple(drawn.token, drawn.log_p_model, drawn.log_p_sampling);
 }
 

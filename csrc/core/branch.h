@@ -52,7 +52,7 @@ struct Branch {
     bool pauses_on_step = false;
     bool is_appending = false;    // runs only until all that it holds is decoded
     bool awaits_value = false;    // a step has ended; its event waits for the value of the step's last token
-    std::optional<Draw> withheld; // the next token, drawn from the row that this value was read off
+    std::optional<Candidate> withheld; // the next token, drawn from the row that this value was read off
     StopReason reason = StopReason::None;
     StepReader reader;
     std::size_t text_end = std::numeric_limits<std::size_t>::max(); // bytes of text before the stop string

@@ -110,7 +110,6 @@ private:
     struct Group { // branches that draw from one row under the same parameters
         Run * run;
         std::vector<Branch *> members;
-        double value; // of the row
     };
     using Clock = std::chrono::steady_clock;
     static double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
@@ -169,11 +168,17 @@ private:
     void sample_lanes();
     std::vector<Group> read_lanes();
     SampleTask make_task(const Branch & branch, std::size_t row);
-    void apply(Run * run, const std::vector<Branch *> & members, const std::vector<Draw> & draws);
-    void withhold(Run * run, std::vector<Branch *> & members, std::vector<Draw> & draws);
-    void read_token(Branch & branch, Token token);
+    void withhold(Run * run, std::vector<Branch *> & members, std::vector<Candidate> & draws);
     bool is_fork_point(const Run & run, const Branch & branch) const;
-    bool wants_snapshot(const Run & run, const Branch & branch) const;
+    SampleTask::Keeps wants_kept(const Run & run, const Branch & branch) const;
+
+    // engine_tokens.cpp
+    void apply(Run * run, const std::vector<Branch *> & members, const std::vector<Candidate> & draws);
+    enum class Outcome { GoesOn, EndOfText, StopString, LengthReached, StepEnded };
+    Outcome read_token(Branch & branch, Token token, std::int32_t position);
+    void obey(Branch & branch, Outcome outcome);
+    const Candidate * known_draw(Run * run, std::int32_t position, const Branch & branch) const;
+    void follow(Branch & branch, Run * run);
 
     // engine_values.cpp
     void set_head(ValueHead head);

@@ -6,27 +6,31 @@
 #include "rng.h"
 
 #include <algorithm>
+#include <tuple>
 
 namespace arts {
 
-// Of the runs that wait: one that has only given tokens, then one whose prefix is in the cache before one whose is not, then the owner who began first, then the oldest
-// branch, so that trees and traces are finished, and their cells freed, before others are begun. The second says whether it is new: not yet begun here.
+// Of the runs that wait: one that has only given tokens; then the owner's who began first, and of these one whose prefix is in the cache before one whose is not,
+// then the oldest branch. So trees and traces are finished, and their cells freed, before others are begun. The second says whether it is new: not yet begun here.
 std::pair<Run *, bool> Engine::next_waiting() const {
     Run * best = nullptr;
-    std::pair<int, std::pair<BranchId, BranchId>> best_key;
+    bool is_new = false;
+    std::tuple<bool, BranchId, bool, BranchId> best_key;
     for (Run * run : waiting_) {
         if (deferred_.count(run) > 0) {
             continue;
         }
-        const bool is_short = first_generating(*run) == nullptr; // given tokens are decoded in one go and free their row
-        const int rank = is_short ? -1 : run->sequence || run->parent->sequence || !run->has_uncached() ? 0 : 1;
-        const auto key = std::make_pair(rank, order_of(*run));
+        const bool is_long = first_generating(*run) != nullptr; // given tokens are decoded in one go and free their row
+        const bool is_begun = run->sequence || run->parent->sequence || !run->has_uncached();
+        const auto [since, id] = order_of(*run);
+        const auto key = std::make_tuple(is_long, since, !is_begun, id);
         if (best == nullptr || key < best_key) {
             best = run;
             best_key = key;
+            is_new = is_long && !is_begun;
         }
     }
-    return {best, best_key.first == 1};
+    return {best, is_new};
 }
 
 // How many branches to run at once, as far as the loop is free to choose: with new ones.
@@ -167,7 +171,7 @@ bool Engine::attach(Run * run, bool is_alone) {
 void Engine::continue_cached(Run * run) {
     finish_appends(run);
     std::vector<Branch *> members;
-    std::vector<Draw> draws;
+    std::vector<Candidate> draws;
     std::vector<Branch *> others;
     for (Branch * branch : std::vector<Branch *>(run->running)) {
         if (branch->awaits_value) {
@@ -183,14 +187,13 @@ void Engine::continue_cached(Run * run) {
             draws.push_back(*branch->withheld);
             continue;
         }
-        const Snapshot * snapshot = run->snapshot_at(run->end(), branch->sampling.get());
-        if (snapshot == nullptr) {
+        const Candidate * drawn = known_draw(run, run->end(), *branch);
+        if (drawn == nullptr) {
             others.push_back(branch);
             continue;
         }
-        const Candidate & drawn = draw(snapshot->candidates, uniform(branch->seed, branch->stream, static_cast<std::uint32_t>(run->end())));
         members.push_back(branch);
-        draws.push_back({drawn.token, drawn.log_p_model, drawn.log_p_sampling});
+        draws.push_back(*drawn);
     }
     if (!others.empty()) {
         if (run->num_holders == 1 && run->sequence) {

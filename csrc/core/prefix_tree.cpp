@@ -44,12 +44,36 @@ Run * best_child(const Run & parent, const std::vector<Token> & tokens, const Pr
 } // namespace
 
 const Snapshot * Run::snapshot_at(std::int32_t position, const SamplingParams * sampling) const {
-    for (const Snapshot & snapshot : snapshots) {
-        if (snapshot.position == position && snapshot.sampling.get() == sampling) {
-            return &snapshot;
+    auto snapshot = std::lower_bound(snapshots.begin(), snapshots.end(), position, [](const Snapshot & s, std::int32_t p) { return s.position < p; });
+    for (; snapshot != snapshots.end() && snapshot->position == position; ++snapshot) {
+        if (snapshot->sampling.get() == sampling) {
+            return &*snapshot;
         }
     }
     return nullptr;
+}
+
+bool Run::holds(std::int32_t position, const Candidate & drawn) const {
+    const auto index = static_cast<std::size_t>(position - start);
+    return tokens[index] == drawn.token && log_p_model[index] == drawn.log_p_model && log_p_sampling[index] == drawn.log_p_sampling;
+}
+
+Run * Run::child_of(const Candidate & drawn) const {
+    for (const auto & child : children) {
+        if (child->size() > 0 && child->holds(child->start, drawn)) {
+            return child.get();
+        }
+    }
+    return nullptr;
+}
+
+void Run::keep(Snapshot snapshot) {
+    const auto same = std::find_if(snapshots.rbegin(), snapshots.rend(), [&](const Snapshot & s) { return s.position != snapshot.position || s.sampling == snapshot.sampling; });
+    if (same != snapshots.rend() && same->position == snapshot.position) {
+        *same = std::move(snapshot);
+    } else {
+        snapshots.push_back(std::move(snapshot));
+    }
 }
 
 Reading * Run::reading_at(std::int32_t position) {

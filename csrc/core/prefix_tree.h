@@ -17,11 +17,12 @@ namespace arts {
 
 struct Branch;
 
-// The filtered distribution of the token after `position`, kept so that later forks draw without decoding again.
+// The filtered distribution of the token after `position`, or its likeliest part: later forks and traces draw from it
+// without decoding again.
 struct Snapshot {
     std::int32_t position;
     std::shared_ptr<const SamplingParams> sampling;
-    Candidates candidates;
+    KeptCandidates candidates;
 };
 
 // What is read off the row of the token before `position`, once and for all branches of that prefix.
@@ -41,7 +42,7 @@ struct Run {
     std::vector<Token> tokens;
     std::vector<float> log_p_model; // as long as tokens; NaN for prompt tokens
     std::vector<float> log_p_sampling;
-    std::vector<Snapshot> snapshots; // positions in (start, end]
+    std::vector<Snapshot> snapshots; // positions in (start, end], ascending
     std::vector<Reading> readings;   // the same, ascending
 
     std::int32_t num_tips = 0;     // branches that end here
@@ -62,6 +63,8 @@ struct Run {
     bool is_root() const { return parent == nullptr; }
 
     const Snapshot * snapshot_at(std::int32_t position, const SamplingParams * sampling) const;
+    // Whether the token at `position` was this draw from a row: the token and its probabilities, to the last bit.
+    bool holds(std::int32_t position, const Candidate & drawn) const;
     Reading * reading_at(std::int32_t position);
     bool is_pending_at(std::int32_t position);
     bool has_read(std::int32_t position, bool keeps_state);
@@ -69,6 +72,10 @@ struct Run {
     bool is_lost(std::int32_t position, bool keeps_state) { return position <= start + num_cached() && !has_read(position, keeps_state); }
     // The reading of a position in (start, end], made as needed.
     Reading & add_reading(std::int32_t position);
+    // The child that begins with this draw; null if there is none.
+    Run * child_of(const Candidate & drawn) const;
+    // Keeps a snapshot of the end; it replaces one of the same sampling.
+    void keep(Snapshot snapshot);
     // Appends one token with its log-probabilities.
     void push(Token token, float log_p_model_of, float log_p_sampling_of);
 };

@@ -6,6 +6,9 @@ namespace {
 // Waking a thread costs about as much as filtering this many logits.
 constexpr std::size_t worth_waking = 100'000;
 
+// More candidates than these (12 bytes each) are not kept.
+constexpr std::size_t max_kept = 1024;
+
 } // namespace
 
 RowSampler::RowSampler(std::size_t num_vocab, std::size_t num_threads) : num_vocab_(num_vocab) {
@@ -95,20 +98,20 @@ void RowSampler::take_tasks(Sampler & sampler) {
 
 void RowSampler::sample(Sampler & sampler, SampleTask & task) const {
     task.draws.clear();
-    if (!task.keeps_candidates && !task.params->filters() && !task.params->adjusts_logits()) {
+    if (task.keeps == SampleTask::Keeps::Nothing && !task.params->filters() && !task.params->adjusts_logits()) {
         for (const double u : task.quantiles) {
-            const Candidate drawn = sampler.draw_unfiltered(task.logits, num_vocab_, task.params->temperature, u);
-            task.draws.push_back({drawn.token, drawn.log_p_model, drawn.log_p_sampling});
+            task.draws.push_back(sampler.draw_unfiltered(task.logits, num_vocab_, task.params->temperature, u));
         }
         return;
     }
     const Candidates & candidates = sampler.filter(task.logits, num_vocab_, *task.params, task.history);
     for (const double u : task.quantiles) {
-        const Candidate & drawn = draw(candidates, u);
-        task.draws.push_back({drawn.token, drawn.log_p_model, drawn.log_p_sampling});
+        task.draws.push_back(draw(candidates, u));
     }
-    if (task.keeps_candidates) {
-        task.candidates = candidates;
+    if (task.keeps == SampleTask::Keeps::All && candidates.size() <= max_kept) {
+        task.kept = KeptCandidates::all(candidates);
+    } else if (task.keeps != SampleTask::Keeps::Nothing) {
+        task.kept = KeptCandidates::likeliest(candidates);
     }
 }
 

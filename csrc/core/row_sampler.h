@@ -14,22 +14,16 @@
 
 namespace arts {
 
-struct Draw {
-    Token token = -1;
-    float log_p_model = 0;
-    float log_p_sampling = 0;
-};
-
 // One row under one set of parameters: filtered once, drawn from once per quantile.
 struct SampleTask {
     const float * logits = nullptr;
     const SamplingParams * params = nullptr;
     std::vector<Token> history;
     std::vector<double> quantiles;
-    bool keeps_candidates = false;
+    enum class Keeps { Nothing, Likeliest, All } keeps = Keeps::Nothing;
 
-    std::vector<Draw> draws;  // out: one per quantile
-    Candidates candidates;    // out, if keeps_candidates
+    std::vector<Candidate> draws; // out: one per quantile
+    KeptCandidates kept;          // out
 };
 
 class RowSampler {

@@ -14,6 +14,10 @@ namespace {
 constexpr std::size_t block_size = 64;
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
+// Of a row's candidates, where no fork is expected: what a later trace most likely draws there.
+constexpr std::size_t max_likeliest = 16;
+constexpr double least_likely = 0.002;
+
 bool more_likely(const std::pair<float, Token> & a, const std::pair<float, Token> & b) {
     return a.first != b.first ? a.first > b.first : a.second < b.second;
 }
@@ -36,6 +40,48 @@ const Candidate & draw(const Candidates & candidates, double u) {
         }
     }
     return candidates.back();
+}
+
+KeptCandidates KeptCandidates::all(Candidates candidates) {
+    KeptCandidates kept;
+    kept.candidates_ = std::move(candidates);
+    return kept;
+}
+
+KeptCandidates KeptCandidates::likeliest(const Candidates & candidates) {
+    struct Share {
+        double from, to;
+        const Candidate * candidate;
+    };
+    std::vector<Share> shares;
+    double mass = 0.0;
+    for (const Candidate & candidate : candidates) { // the sums of `draw`, to the last bit
+        const double from = mass;
+        mass += std::exp(static_cast<double>(candidate.log_p_sampling));
+        if (mass - from >= least_likely) {
+            shares.push_back({from, mass, &candidate});
+        }
+    }
+    std::sort(shares.begin(), shares.end(), [](const Share & a, const Share & b) { return a.to - a.from > b.to - b.from; });
+    shares.resize(std::min(shares.size(), max_likeliest));
+    KeptCandidates kept;
+    for (const Share & share : shares) {
+        kept.candidates_.push_back(*share.candidate);
+        kept.quantiles_.emplace_back(share.from, share.to);
+    }
+    return kept;
+}
+
+const Candidate * KeptCandidates::draw(double u) const {
+    if (quantiles_.empty()) {
+        return candidates_.empty() ? nullptr : &arts::draw(candidates_, u);
+    }
+    for (std::size_t i = 0; i < quantiles_.size(); ++i) {
+        if (quantiles_[i].first <= u && u < quantiles_[i].second) {
+            return &candidates_[i];
+        }
+    }
+    return nullptr;
 }
 
 RowMass Sampler::measure(const float * logits, std::size_t num_vocab) {

@@ -39,6 +39,23 @@ using Candidates = std::vector<Candidate>;
 // The candidate at quantile u in [0, 1).
 const Candidate & draw(const Candidates & candidates, double u);
 
+// What is kept of candidates: all of them, or the likeliest with the quantiles at which they are drawn.
+class KeptCandidates {
+public:
+    KeptCandidates() = default;
+    static KeptCandidates all(Candidates candidates);
+    static KeptCandidates likeliest(const Candidates & candidates);
+
+    bool is_empty() const { return candidates_.empty(); }
+    bool is_whole() const { return quantiles_.empty(); }
+    // What a draw from all candidates would give; null if that was not kept.
+    const Candidate * draw(double u) const;
+
+private:
+    Candidates candidates_;
+    std::vector<std::pair<double, double>> quantiles_; // [from, to) of each; empty: all candidates are there
+};
+
 // log(sum(exp(x))) of a row and its largest element; the row must be finite or -inf.
 struct RowMass {
     float max;

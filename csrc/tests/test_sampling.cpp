@@ -193,6 +193,33 @@ TEST_CASE("a draw from an unfiltered row equals one from the list of all its can
     }
 }
 
+TEST_CASE("the likeliest candidates that are kept give what all of them would, or nothing") {
+    Sampler sampler;
+    int num_known = 0, num_unknown = 0;
+    for (unsigned seed = 0; seed < 40; ++seed) {
+        SamplingParams params;
+        params.temperature = seed % 3 == 0 ? 1.0f : 0.6f;
+        params.top_p = seed % 2 == 0 ? 1.0f : 0.95f;
+        params.top_k = seed % 5 == 0 ? 12 : 0;
+        const auto row = random_row(400, seed);
+        const Candidates all = sampler.filter(row.data(), row.size(), params, {});
+        const KeptCandidates kept = KeptCandidates::likeliest(all);
+        CHECK(!kept.is_whole());
+        for (std::uint32_t i = 0; i < 500; ++i) {
+            const double u = uniform(seed, 1, i);
+            const Candidate * found = kept.draw(u);
+            ++(found == nullptr ? num_unknown : num_known);
+            if (found != nullptr) {
+                CHECK(found->token == draw(all, u).token);
+            }
+        }
+    }
+    CHECK(num_known > 1000);
+    CHECK(num_unknown > 1000);
+    CHECK(KeptCandidates().is_empty());
+    CHECK(KeptCandidates().draw(0.5) == nullptr);
+}
+
 TEST_CASE("rows sampled on many threads equal rows sampled on one") {
     constexpr std::size_t num_vocab = 60000;
     std::vector<std::vector<float>> rows;
@@ -206,7 +233,7 @@ TEST_CASE("rows sampled on many threads equal rows sampled on one") {
             tasks[i].logits = rows[i].data();
             tasks[i].params = &params;
             tasks[i].quantiles = {0.1, 0.5, 0.99};
-            tasks[i].keeps_candidates = i % 2 == 0;
+            tasks[i].keeps = static_cast<SampleTask::Keeps>(i % 3);
         }
         return tasks;
     };
@@ -219,7 +246,8 @@ TEST_CASE("rows sampled on many threads equal rows sampled on one") {
             for (std::size_t j = 0; j < 3; ++j) {
                 CHECK(found[i].draws[j].token == expected[i].draws[j].token);
             }
-            CHECK(found[i].candidates.size() == expected[i].candidates.size());
+            CHECK(found[i].kept.is_empty() == expected[i].kept.is_empty());
+            CHECK(found[i].kept.is_whole() == expected[i].kept.is_whole());
         }
     }
     rows[4].assign(num_vocab, std::numeric_limits<float>::quiet_NaN());

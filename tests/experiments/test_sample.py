@@ -98,9 +98,10 @@ def chi_square(a: Counter[bytes], b: Counter[bytes]) -> float:
 
 
 def test_tokens_decoded_are_those_of_the_tree_s_distinct_prefixes(make_engine: Callable[..., Engine]) -> None:
-    """Each prefix once, whoever shares it; a fork that draws what another branch has drawn there decodes its own.
+    """Each prefix once, whoever shares it, and mostly once if it is drawn again later: the likeliest draws are kept.
 
-    In a cache with room for all nothing is decoded again; in a small one that is counted apart.
+    Where a later draw was not kept, a token is decoded again and the path below is another one. In a cache with room
+    for all that is rare; what a small one decodes again is counted apart, too.
     """
     num_exact = 0
     for num_cells in (4096, 256):
@@ -112,7 +113,7 @@ def test_tokens_decoded_are_those_of_the_tree_s_distinct_prefixes(make_engine: C
             num_decoded = after.num_tokens_decoded - before.num_tokens_decoded
             assert len(distinct) <= num_decoded <= len(distinct) + num_repeated
             num_exact += num_repeated == 0
-        assert (engine.stats().num_tokens_redecoded > 0) == (num_cells == 256)
+        assert (engine.stats().num_tokens_redecoded > 20) == (num_cells == 256)
     assert num_exact >= 4
 
 
