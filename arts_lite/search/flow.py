@@ -15,6 +15,7 @@ from arts_lite.search.strategy import StrategySettings
 from arts_lite.types import StopReason
 
 DEFAULT_CONFIDENCE = 0.95
+FRESH_EVERY = 4  # walks, one of which ends at the root whatever the flows say: they may be wrong
 
 
 class FlowSearch:
@@ -25,8 +26,9 @@ class FlowSearch:
     it is complete, or its yield falls below `prune_below` times that of a place above it. Then the next one begins
     where a walk from the root ends: at each place it stays, to draw a next step there, or goes down to a child, in
     proportion to yield ** (1 / flow_temperature); 0: the best. So a fork comes before the step at which flow was lost.
-    What is drawn again and again at a place counts for less. While what runs is likely to hold a right trace, no other
-    is begun beside it, unless `concurrency` asks for more.
+    Every fourth walk ends at the root, as the flows may be wrong. What is drawn again and again at a place counts for
+    less. While what runs is likely to hold a right trace, no other is begun beside it, unless `concurrency` asks for
+    more.
     The search ends when one answer's posterior (`answer_posterior`) reaches `confidence`, or the budget is spent.
 
     Decisions are made when all running branches have stopped, and depend on the tree alone: in what order events come
@@ -39,7 +41,7 @@ class FlowSearch:
         self._awaited: set[int] = set()  # running branches
         self._stopped: list[Branch] = []  # those that have stopped since the last decision
         self._idle: dict[Place, Branch] = {}  # paused branches, by where they were left
-        self._num_draws = 0
+        self._num_draws = self._num_walks = 0
 
     def start(self, tree: SearchTree) -> Iterator[Action]:
         """Open the first traces. Raises VerifierError: there are no flows."""
@@ -134,6 +136,9 @@ class FlowSearch:
     def _walk(self, tree: SearchTree, room: float) -> Place:
         """Go down from the root to the place at which the next step is to be drawn."""
         place = self._places.root
+        self._num_walks += 1
+        if self._num_walks % FRESH_EVERY == 0 and room >= 1:
+            return place
         while True:
             below = place.below()
             is_affordable = self._places.remaining(place) <= room

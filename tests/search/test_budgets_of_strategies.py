@@ -10,7 +10,16 @@ from fakes.values import ValueOf, arbitrary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arts_lite.search import STRATEGIES, BranchState, Budget, Checked, SearchRequest, SearchResult, make_strategy
+from arts_lite.search import (
+    STRATEGIES,
+    BranchState,
+    Budget,
+    Checked,
+    SearchRequest,
+    SearchResult,
+    StrategySettings,
+    make_strategy,
+)
 from arts_lite.types import StopReason
 
 ALL = sorted(STRATEGIES)
@@ -133,7 +142,8 @@ def test_a_trace_without_steps_or_end_is_searched(strategy: str) -> None:
 
 @pytest.mark.parametrize("strategy", ALL)
 def test_a_checker_ends_every_strategy_at_a_right_answer(strategy: str) -> None:
-    checked = Checked(make_strategy(strategy), lambda answer: answer == "3")
+    patient = make_strategy(strategy, StrategySettings(early_stop=False))  # a verifier may be sure of a wrong answer
+    checked = Checked(patient, lambda answer: answer == "3")
     result = search(FakeEngine(rambling(3)), checked, scorer=ValueOf(arbitrary))
     assert (result.decision.answer, result.stopped_by) == ("3", StopReason.DECIDED)
     assert not any(branch.state is BranchState.CUT for branch in result.tree.branches)
