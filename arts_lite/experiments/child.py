@@ -38,7 +38,7 @@ class Child:
             errors="replace",
             start_new_session=True,
             pass_fds=tuple(keep_open),
-            preexec_fn=_end_with_parent(os.getpid()),
+            preexec_fn=_hear_interrupts(os.getpid()),
         )
 
     def follow(self, tell: Callable[[str], None]) -> int:
@@ -60,15 +60,18 @@ class Child:
         self._process.wait()
 
 
-def _end_with_parent(parent: int) -> Callable[[], None] | None:
-    """Make what the child does before its program begins: ask Linux for a SIGINT at the parent's death."""
-    if sys.platform != "linux":
+def _hear_interrupts(parent: int) -> Callable[[], None] | None:
+    """Make what the child does before its program begins: hear SIGINT, and on Linux get one at the parent's death."""
+    if os.name != "posix":
         return None
-    prctl = ctypes.CDLL(None).prctl  # looked up here: the child of a fork should do as little as possible
+    # Looked up here: the child of a fork should do as little as possible.
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
-    def ask() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
-        if os.getppid() != parent:  # it died before we could ask
-            os._exit(1)
+    def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs, and so their children, ignore it
+        if prctl is not None:
+            prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+            if os.getppid() != parent:  # it died before we could ask
+                os._exit(1)
 
-    return ask
+    return prepare
