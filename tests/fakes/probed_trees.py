@@ -14,8 +14,11 @@ CONFIG = SolverConfig(strategy="sdf", n=6, max_tokens=40, rules=StepRules(delimi
 
 
 def is_right(text: str) -> bool:
-    """Whether a trace's last visible character is a digit or one of the first letters."""
-    return text.rstrip()[-1:].isdigit() or text.rstrip()[-1:] in "abcdefgh"
+    """Whether the last character but one is a digit or one of the first letters: the last that the model has read.
+
+    The last character itself is drawn and never decoded, so no state of the model could tell it.
+    """
+    return text[-2:-1].isdigit() or text[-2:-1] in set("abcdefgh")
 
 
 def write_trees(path: Path, proposer: Path, num_trees: int = 24) -> Path:
