@@ -150,7 +150,7 @@ private:
     bool set_back_a_lane();
 
     // engine_prefill.cpp
-    void prefill(std::vector<Prefill> & prefills);
+    bool prefill(std::vector<Prefill> & prefills);
     bool decode_prefills(const std::vector<Prefill> & prefills, bool is_reading);
     void give_up(std::vector<Prefill> & prefills);
 

@@ -67,6 +67,11 @@ void Engine::fill_lanes() {
                 break;
             }
             if (!run->has_uncached()) {
+                // Who goes along others' tokens may cut the runs that `prefills` is about to decode: they come first.
+                if (!prefills.empty() && !prefill(prefills)) {
+                    break;
+                }
+                num_pending = 0;
                 continue_cached(run);
             } else if (is_blocked(run)) {
                 deferred_.insert(run);
@@ -74,7 +79,9 @@ void Engine::fill_lanes() {
                 break;
             }
         }
-        prefill(prefills);
+        if (!prefills.empty()) {
+            prefill(prefills);
+        }
     } catch (...) {
         give_up(prefills);
         throw;

@@ -57,6 +57,7 @@ void Engine::decode_lanes() {
     batch_.clear();
     bool has_states = false;
     for (Run * lane : lanes_) {
+        ensure(lane->num_cached() == lane->size() - 1, "a lane has its last token left to decode");
         batch_.add(lane->tokens.back(), lane->end() - 1, cache_->ids_per_row(), true);
         cache_->append_ids(*lane, batch_.ids());
         const Branch * generating = first_generating(*lane);

@@ -5,11 +5,11 @@
 namespace arts {
 
 // Tokens before the first one whose row is to be read go first, and alone: they need no outputs, and with hidden states
-// every row of a call is one.
-void Engine::prefill(std::vector<Prefill> & prefills) {
+// every row of a call is one. False if it had to stop: the targets wait again.
+bool Engine::prefill(std::vector<Prefill> & prefills) {
     if (!decode_prefills(prefills, false) || !decode_prefills(prefills, true)) {
         give_up(prefills);
-        return;
+        return false;
     }
     for (Prefill & prefill : prefills) {
         for (Run * run : prefill.path) {
@@ -19,6 +19,7 @@ void Engine::prefill(std::vector<Prefill> & prefills) {
         lanes_.push_back(prefill.lane);
     }
     prefills.clear();
+    return true;
 }
 
 // Decodes what is missing of the prefills up to the first row that is to be read, or (`is_reading`) all that is left.
