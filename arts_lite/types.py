@@ -25,7 +25,7 @@ class StopReason(str, Enum):
     BUDGET_NODES = "budget_nodes"  #: the question's budget of tree nodes is spent
     INTERRUPTED = "interrupted"  #: the user cancelled
     PRUNED = "pruned"  #: the strategy gave the branch up
-    DECIDED = "decided"  #: no other answer can win any more
+    DECIDED = "decided"  #: no other answer can win any more, or one is likely enough, or has passed a check
     COMPLETE = "complete"  #: the strategy did all that it set out to do
 
 

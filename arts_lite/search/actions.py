@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from arts_lite.types import StopReason
 
+OVER = "the search is over"
+"""Why a branch that nobody gave up before is unfinished in the end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Open:
@@ -55,9 +58,10 @@ class Prune:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End the search now; unfinished branches are pruned."""
+    """End the search now; unfinished branches are pruned, and their records say why."""
 
     reason: StopReason = StopReason.COMPLETE
+    why: str = OVER
 
 
 Action = Open | Fork | Run | Park | Drop | Prune | Stop

@@ -33,7 +33,7 @@ class Checked:
     def react(self, tree: SearchTree, branch: Branch) -> Iterator[Action]:
         """Stop at an answer that passes, else react as the strategy does."""
         if self._early_stop and branch.has_ended and branch.answer is not None and self._accepts(branch.answer):
-            yield Stop(StopReason.DECIDED)
+            yield Stop(StopReason.DECIDED, "an answer has passed the check")
         else:
             yield from self._inner.react(tree, branch)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from arts_lite.search.actions import Action, Drop, Fork, Open, Prune, Run, Stop
+from arts_lite.search.actions import OVER, Action, Drop, Fork, Open, Prune, Run, Stop
 from arts_lite.search.ballot import Decision, by_posterior
 from arts_lite.search.draws import uniform
 from arts_lite.search.flow_tree import FlowTree, Place
@@ -41,6 +41,7 @@ class FlowSearch:
         self._awaited: set[int] = set()  # running branches
         self._stopped: list[Branch] = []  # those that have stopped since the last decision
         self._idle: dict[Place, Branch] = {}  # paused branches, by where they were left
+        self._whys: dict[int, str] = {}  # by branch that was left: why
         self._num_draws = self._num_walks = 0
 
     def start(self, tree: SearchTree) -> Iterator[Action]:
@@ -67,15 +68,18 @@ class FlowSearch:
         return by_posterior(tree, answer_posterior(tree, require_flows(self._settings.flows, "flow search")))
 
     def _decide(self, tree: SearchTree, stopped: Sequence[Branch]) -> Iterator[Action]:
-        if any(branch.has_ended for branch in stopped) and self._is_sure(tree):
-            yield Stop(StopReason.DECIDED)
+        chance = self._surest(tree) if any(branch.has_ended for branch in stopped) else 0.0
+        if self._confidence is not None and chance >= self._confidence:
+            yield from self._stop(StopReason.DECIDED, f"an answer is right with a chance of {chance:.3g}")
             return
         going = [branch for branch in stopped if branch.is_alive and self._goes_on(tree, branch)]
         left = [branch for branch in stopped if branch not in going]
-        self._idle.update({self._places.place(branch): branch for branch in left if branch.is_alive})
+        for branch in left:
+            if branch.is_alive:
+                self._leave(branch)
         begun = self._next_places(tree, going)
         if self._is_spent(tree) or not (going or begun):
-            yield Stop()
+            yield from self._stop(StopReason.COMPLETE, OVER)
             return
         sources = [tree.branches[min(place.holders)] for place in begun if place.holders]
         for place in begun:
@@ -86,9 +90,19 @@ class FlowSearch:
         for branch in (*left, *sources):
             yield from self._clear(branch)
 
-    def _is_sure(self, tree: SearchTree) -> bool:
-        surest = max(answer_posterior(tree, self._flows).values(), default=0.0)
-        return self._confidence is not None and surest >= self._confidence
+    def _surest(self, tree: SearchTree) -> float:
+        return max(answer_posterior(tree, self._flows).values(), default=0.0)
+
+    def _stop(self, reason: StopReason, why: str) -> Iterator[Action]:
+        for index, fall in sorted(self._whys.items()):
+            yield Prune(index, fall)
+        yield Stop(reason, why)
+
+    def _leave(self, branch: Branch) -> None:
+        place = self._places.place(branch)
+        before = self._places.best_above(place).value
+        self._idle[place] = branch
+        self._whys[branch.index] = f"its flow fell: P(correct) {place.value:.2g}, above it {before:.2g}"
 
     def _goes_on(self, tree: SearchTree, branch: Branch) -> bool:
         place = self._places.place(branch)
@@ -168,6 +182,7 @@ class FlowSearch:
         """Draw a next step at a place: in a branch that was left there, in a fork, or in a new main trace."""
         branch = self._idle.pop(place, None)
         if branch is not None:
+            del self._whys[branch.index]
             self._awaited.add(branch.index)
             yield Run(branch.index, pause_on_step=True)
             return
@@ -194,10 +209,8 @@ class FlowSearch:
         if branch.has_ended:
             yield Drop(branch.index)
         else:
-            place = self._places.place(branch)
             self._idle = {where: one for where, one in self._idle.items() if one is not branch}
-            before = self._places.best_above(place).value
-            yield Prune(branch.index, f"its flow fell: P(correct) {place.value:.2g}, above it {before:.2g}")
+            yield Prune(branch.index, self._whys.pop(branch.index))
 
     def _path(self, branch: Branch) -> list[Place]:
         return [place for place in self._places.place(branch).path() if place is not self._places.root]

@@ -96,7 +96,7 @@ class FlowTree:
             place.holders[branch.index] = step.end
         if branch.has_ended:
             if not place.is_leaf:  # nothing visible came after the last boundary
-                place = self._draw(place, ("", True), self._leaf_chance(branch), branch.length - num_prompt_tokens)
+                place = self._close(place, self._leaf_chance(branch), branch.length - num_prompt_tokens)
             self._num_leaves += 1
             self._num_leaf_tokens += branch.length - num_prompt_tokens
         self._at[branch.index] = place, len(branch.steps)
@@ -139,6 +139,15 @@ class FlowTree:
         if branch.answer is None or branch.score is None:
             return 0.0
         return self._flows.probability(branch.score)
+
+    def _close(self, place: Place, chance: float, num_tokens: int) -> Place:
+        """Make a leaf of a place: what is drawn from a complete trace is its end, again and again."""
+        if place is self.root:  # a trace without any visible text
+            return self._draw(place, ("", True), chance, num_tokens)
+        before = place.value
+        place.is_leaf, place.reading = True, chance
+        _tell_above(place, before)
+        return place
 
     def _draw(self, parent: Place, key: tuple[str, bool], chance: float, num_tokens: int) -> Place:
         child = parent.children.get(key)

@@ -84,7 +84,7 @@ class Vote:
             if other.has_ended and other.group is not None:
                 groups[other.group].append(other.index)
         if self._is_decided(tree, [group for group in groups if group]):
-            yield Stop(StopReason.DECIDED)
+            yield Stop(StopReason.DECIDED, "no other answer can win")
         else:
             yield from next_traces(tree, self._settings)
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from arts_lite.errors import ArtsError
 from arts_lite.search import events as told
-from arts_lite.search.actions import Action, Drop, Fork, Open, Park, Prune, Run, Stop
+from arts_lite.search.actions import OVER, Action, Drop, Fork, Open, Park, Prune, Run, Stop
 from arts_lite.search.live import LiveBranches, SearchRequest
 from arts_lite.search.protocols import Engine
 from arts_lite.search.record import Branch, BranchState, SearchTree
@@ -113,8 +113,8 @@ class Search:
         if not self.is_finished and self.num_running == 0:
             self.finish(StopReason.BUDGET_NODES if self._held else StopReason.COMPLETE)
 
-    def finish(self, reason: StopReason) -> None:
-        """End the search and tell its result; a second time is nothing."""
+    def finish(self, reason: StopReason, why: str = OVER) -> None:
+        """End the search and tell its result; `why` is of what is pruned by it. A second time is nothing."""
         if self.is_finished:
             return
         self.is_finished = True
@@ -127,7 +127,6 @@ class Search:
                 branch.why = "parked" if is_parked else ""
                 self._tree.set_answer(branch, self.request.extract(branch.text))
             else:
-                why = "no other answer can win" if reason is StopReason.DECIDED else "the search is over"
                 self._mark_pruned(branch, f"parked; {why}" if is_parked else why)
         self._live.close_all()
         score_together([(self.request.scorer, branch) for branch in unfinished])
@@ -177,7 +176,7 @@ class Search:
                 self._live.drop(branch)
                 score_together([(self.request.scorer, branch)])
             case Stop():
-                self.finish(action.reason)
+                self.finish(action.reason, action.why)
 
     def _begin(self, branch: Branch, *, pause_on_step: bool) -> None:
         self._num_steps_told[branch.index] = len(branch.steps)

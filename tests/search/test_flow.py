@@ -129,6 +129,35 @@ def test_pruned_branches_cost_nothing_more_and_say_why() -> None:
     assert result.num_tokens_decoded == sum(branch.num_own_tokens for branch in result.tree.branches)
 
 
+def test_what_is_unfinished_at_the_end_says_what_is_true_of_it() -> None:
+    """Left before, because its flow fell; or under way when an answer was likely enough."""
+    model = scripted({"short\n\n=7": 0.3, "a long way\n\nround\n\n=8": 0.4, "bad\n\nidea\n\n=9": 0.3})
+    scorer = flows_of(lambda prefix: 0.999 if "=7" in prefix else 0.02 if "bad" in prefix or "=8" in prefix else 0.6)
+    whys = set[str]()
+    for seed in range(40):
+        result = flow(model, scorer, n=16, seed=seed, concurrency=4)
+        pruned = [branch for branch in result.tree.branches if branch.state is BranchState.PRUNED]
+        whys |= {branch.why for branch in pruned}
+        assert result.stopped_by is StopReason.DECIDED or not any("chance" in branch.why for branch in pruned)
+    falls = {why for why in whys if why.startswith("its flow fell: ")}
+    assert falls
+    for why in falls:
+        here, above = (float(part.split()[-1]) for part in why.removeprefix("its flow fell: ").split(", "))
+        assert here < above
+    sure = {why for why in whys if why.startswith("an answer is right with a chance of ")}
+    assert sure
+    assert whys - falls - sure <= {"the search is over"}
+
+
+def test_the_end_of_a_complete_trace_is_not_drawn_again_and_again() -> None:
+    """A trace may end right behind a step's delimiter; there is nothing to be found behind that step."""
+    ways = {"well\n\ngood\n\n=1\n\n": 0.5, "well\n\nbad\n\n=2\n\n": 0.3, "so\n\n=3\n\n": 0.2}
+    for seed in range(20):
+        result = flow(scripted(ways), flows_of(lambda prefix: 0.9), n=16, seed=seed, confidence=0.0)
+        assert all(branch.num_own_tokens > 1 for branch in result.tree.branches)
+        assert len(result.tree.branches) < 50
+
+
 def test_without_pruning_every_trace_is_complete() -> None:
     result = flow(lettered(3, EVEN), ValueOf(arbitrary), n=8, prune_below=0.0, confidence=0.0, concurrency=1)
     assert [branch for branch in result.tree.branches[:-1] if not branch.has_ended] == []
