@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from arts_lite.report.estimators import best_of_k
 from arts_lite.tasks import Rewards
 from arts_lite.train.trees import TrainingTree, log_targets
 
@@ -23,35 +24,11 @@ class Calibrated(Protocol):
         ...
 
 
-def bon_accuracy(scores: ArrayLike, correct: ArrayLike, k: int) -> float:
-    """Chance that the best scored of k traces is correct, over all subsets of size k; ties are broken evenly.
-
-    With the n scores sorted and group g of equal ones ending at place e_g, the best of a random subset lies in g with
-    probability (C(e_g, k) - C(e_(g-1), k)) / C(n, k).
-
-    Args:
-        scores: float[n], higher is better.
-        correct: of each trace, [n], 0 to 1.
-        k: 1 to n.
-
-    Raises:
-        ValueError: k is outside its range, or a score is nan.
-    """
-    values, verdicts = _finite(scores), np.asarray(correct, np.float64)
-    if not 1 <= k <= len(values):
-        raise ValueError(f"k is {k}, but must be in [1, {len(values)}], the number of scored traces")
-    accuracy, before = 0.0, 0
-    for score in np.unique(values):
-        of_group = values == score
-        upto = before + int(of_group.sum())
-        chance = (math.comb(upto, k) - math.comb(before, k)) / math.comb(len(values), k)
-        accuracy += chance * float(verdicts[of_group].mean())
-        before = upto
-    return accuracy
-
-
 def auc(scores: ArrayLike, positives: ArrayLike, negatives: ArrayLike) -> float:
     """Chance that a positive scores above a negative, ties counting half (Mann and Whitney 1947).
+
+    Of leaves, each under the score of a prefix above it; `arts_lite.report.estimators.ordered_pairs` is of prefixes
+    that have a share of right rollouts each, and weighs a pair by how far these are apart.
 
     Args:
         scores: float[n].
@@ -197,9 +174,9 @@ def _best_of(trees: Sequence[TrainingTree], scored: Sequence[Floats], ks: Sequen
         traces.append((values[tree.trace_node[kept]], tree.trace_correct[kept].astype(np.float64)))
     for k in ks:
         enough = [(scores, correct) for scores, correct in traces if len(scores) >= k]
-        told[f"bon@{k}"] = _mean(bon_accuracy(scores, correct, k) for scores, correct in enough)
+        told[f"bon@{k}"] = _mean(best_of_k(scores, correct, k) for scores, correct in enough)
         told[f"random@{k}"] = _mean(float(correct.mean()) for _, correct in enough)
-        told[f"oracle@{k}"] = _mean(bon_accuracy(correct, correct, k) for _, correct in enough)
+        told[f"oracle@{k}"] = _mean(best_of_k(correct, correct, k) for _, correct in enough)
         told[f"num_bon@{k}"] = len(enough)
     told["bon_accuracy"] = _mean(told[f"bon@{k}"] for k in ks)
     return told

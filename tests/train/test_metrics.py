@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import combinations, product
+from itertools import product
 from random import Random
 
 import numpy as np
@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from arts_lite.report.estimators import best_of_k
 from arts_lite.tasks import Rewards
 from arts_lite.train.metrics import (
     auc,
-    bon_accuracy,
     brier,
     correlation,
     dev_metrics,
@@ -26,8 +26,6 @@ from arts_lite.train.metrics import (
 )
 from arts_lite.train.objectives import make_objective
 from arts_lite.train.trees import TrainingTree, log_targets, training_tree
-
-SCORED = st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=7)  # few scores, so many ties
 
 
 def made(seed: int, num_mains: int = 4, **options: object) -> TrainingTree:
@@ -41,29 +39,6 @@ class Half:
 
     def prob_correct(self, values: NDArray[np.float64], rewards: Rewards) -> NDArray[np.float64]:
         return np.full(len(values), 0.5)
-
-
-@settings(deadline=None)
-@given(SCORED, st.data())
-def test_best_of_k_is_the_mean_over_all_subsets(scored: list[tuple[int, bool]], data: st.DataObject) -> None:
-    k = data.draw(st.integers(1, len(scored)))
-    chances = []
-    for subset in combinations(scored, k):
-        best = [correct for score, correct in subset if score == max(score for score, _ in subset)]
-        chances.append(sum(best) / len(best))
-    scores, correct = zip(*scored, strict=True)
-    assert bon_accuracy(scores, correct, k) == pytest.approx(np.mean(chances))
-
-
-@pytest.mark.parametrize("k", [0, 4])
-def test_best_of_more_than_there_are_is_refused(k: int) -> None:
-    with pytest.raises(ValueError, match=rf"k is {k}, but must be in \[1, 3\]"):
-        bon_accuracy([1.0, 2.0, 3.0], [True, False, True], k)
-
-
-def test_a_score_that_is_nan_is_refused() -> None:
-    with pytest.raises(ValueError, match="1 of 2 values are nan"):
-        bon_accuracy([math.nan, 1.0], [True, False], 1)
 
 
 @settings(deadline=None)
@@ -188,7 +163,7 @@ def test_metrics_of_trees_are_those_of_their_parts() -> None:
     squares, num = 0.0, 0
     for tree, one in zip(trees, values, strict=True):
         mains = tree.trace_node[tree.trace_is_main]
-        best.append(bon_accuracy(one[mains], tree.trace_correct[tree.trace_is_main], 3))
+        best.append(best_of_k(one[mains], tree.trace_correct[tree.trace_is_main], 3))
         for (better, worse), weight in zip(tree.pairs, tree.pair_weight, strict=True):
             right += weight * (one[better] > one[worse])
             total += weight
