@@ -251,6 +251,22 @@ def test_of_a_huge_tree_only_what_is_in_sight_is_drawn(browser: Browser, folder:
     browser.press("Escape")
 
 
+@pytest.mark.parametrize("num_traces", [2, 40])
+@pytest.mark.parametrize("num_steps", [2, 3, 4, 5])
+def test_the_first_look_shows_the_whole_width_where_texts_stay_readable(
+    browser: Browser, folder: Path, num_traces: int, num_steps: int
+) -> None:
+    """However many rows there are; a tree that is far too wide begins at its root."""
+    show(browser, folder, broad(num_traces, 0, num_steps))
+    state = browser.state
+    width = browser.evaluate("document.getElementById('canvas').clientWidth")
+    right = browser.evaluate("artsTree.placeOf(artsTree.state().numNodes - 1).x")
+    assert right <= width - 150 * state["scale"]  # the answers stand beside the leaves
+    assert 0.6 <= state["scale"] <= 1.1
+    if num_traces > 30:
+        assert state["scale"] <= 0.8
+
+
 def test_a_very_long_trace_is_walked_to_its_end(browser: Browser, folder: Path) -> None:
     show(browser, folder, broad(1, 0, 3000))
     browser.press("End")

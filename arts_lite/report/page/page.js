@@ -6,7 +6,7 @@ const canvas = byId("canvas"), stage = byId("stage"), treeBox = byId("tree"), ma
 const trees = new Map();
 let tree, layout, measures, scene, isDirty = false, mapPicture = null, numDrawn = 0;
 
-const MIN_SCALE = 0.004, MAX_SCALE = 3, FIRST_SCALE = 0.8, LEAST_FIRST_SCALE = 0.66;
+const MIN_SCALE = 0.004, MAX_SCALE = 3, FIRST_SCALE = 0.8, LEAST_FIRST_SCALE = 0.6;
 
 function openTree(which) {
   if (!trees.has(which)) trees.set(which, makeTree(data.trees[which]));
@@ -69,14 +69,20 @@ function keepInside() {
   scene.top = keep(scene.top, layout.height, canvas.clientHeight / scene.scale, MARGIN / scene.scale);
 }
 
+const fitAcross = () => (canvas.clientWidth - 2 * MARGIN) / layout.width;
+
 function fitScale() {
-  const width = canvas.clientWidth - 2 * MARGIN, height = canvas.clientHeight - 2 * MARGIN;
-  return Math.max(MIN_SCALE, Math.min(width / layout.width, height / layout.height));
+  return Math.max(MIN_SCALE, Math.min(fitAcross(), (canvas.clientHeight - 2 * MARGIN) / layout.height));
 }
 
-// The first look: the whole tree if its texts can be read, else its beginning.
+// The first look: the whole tree if its texts can be read, else its whole width if they can, else its beginning.
+function firstScale() {
+  if (fitScale() >= LEAST_FIRST_SCALE) return Math.min(1.1, fitScale());
+  return fitAcross() >= LEAST_FIRST_SCALE ? Math.min(FIRST_SCALE, fitAcross()) : FIRST_SCALE;
+}
+
 function frame() {
-  scene.scale = fitScale() > LEAST_FIRST_SCALE ? Math.min(1.1, fitScale()) : FIRST_SCALE;
+  scene.scale = firstScale();
   scene.left = scene.top = -MARGIN / scene.scale;
   const spare = canvas.clientHeight / scene.scale - layout.height;
   if (spare > 0) scene.top = -Math.min(spare / 2, spare - MARGIN / scene.scale);
