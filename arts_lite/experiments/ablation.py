@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from arts_lite.experiments.document import Block, Heading, Paragraph, Table, markdown, page
 from arts_lite.experiments.figures import Evaluation, difference, mean
 from arts_lite.experiments.lines import write_whole
 from arts_lite.experiments.miniature_report import shown, timing_table
 from arts_lite.experiments.pipeline import Stage, Timing, write_json
 from arts_lite.experiments.sizes import RATES, AblationSizes, Rates
 from arts_lite.experiments.versions import versions
+from arts_lite.report.document import Block, Heading, Paragraph, Table, markdown, page
 
 ARMS: Mapping[str, tuple[int, int]] = {
     "bootstrapped": (0, 0),

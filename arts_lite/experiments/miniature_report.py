@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arts_lite.experiments.document import Block, Heading, Link, Paragraph, Picture, Table, markdown, page
 from arts_lite.experiments.folder import read_folder, tree_files
 from arts_lite.experiments.lines import write_whole
 from arts_lite.experiments.pipeline import Timing
 from arts_lite.report import write_tree_page
+from arts_lite.report.document import Block, Heading, Link, Paragraph, Picture, Table, markdown, page
 from arts_lite.tree import Tree
 
 _PICTURES = {

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from arts_lite.errors import ReportError
-from arts_lite.experiments.document import Block, Heading, Paragraph, Picture, markdown, page
 from arts_lite.experiments.overview_eval import describe_evaluation, is_evaluation
 from arts_lite.experiments.overview_runs import describe_trees, describe_tuning, has_trees, is_tuning
+from arts_lite.report.document import Block, Heading, Paragraph, Picture, markdown, page
 from arts_lite.report.files import write_whole
 from arts_lite.report.style import Figure, save
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from arts_lite.errors import ReportError
-from arts_lite.experiments.document import Block, Heading, Paragraph, Picture, Table
 from arts_lite.report import plots
+from arts_lite.report.document import Block, Heading, Paragraph, Picture, Table
 from arts_lite.report.style import NUM_STYLES, Figure
 
 Draw = Callable[[Figure, str, str], Picture]

@@ -9,11 +9,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from arts_lite.experiments.document import Block, Heading, Paragraph, Picture, Table
 from arts_lite.experiments.folder import SUFFIXES, tree_files
 from arts_lite.experiments.lines import read_lines
 from arts_lite.experiments.stats import dataset_stats
 from arts_lite.report import plots
+from arts_lite.report.document import Block, Heading, Paragraph, Picture, Table
 from arts_lite.report.style import Figure
 
 Draw = Callable[[Figure, str, str], Picture]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html.parser import HTMLParser
 from pathlib import Path
 
-from arts_lite.experiments.document import Block, Heading, Link, Paragraph, Picture, Table, markdown, page
+from arts_lite.report.document import Block, Heading, Link, Paragraph, Picture, Table, markdown, page
 
 
 def blocks(folder: Path) -> list[Block]:
