@@ -64,9 +64,12 @@ def miniature(ctx: click.Context, /, **options: Any) -> None:
 def ablate(ctx: click.Context, /, **options: Any) -> None:
     """Find out which of ARTS's ingredients earns its keep: bootstrapping x ranking of siblings x number of trees.
 
+    The usual baselines learn from the same trees, and all are judged on the same samples of Countdown and arithmetic.
+
     Ends with DIR/report.md and DIR/report.html. Ctrl-C keeps what is done; run the same command again to go on.
     """
-    from arts_lite.experiments.ablation import Ablation, measure_ablation, write_ablation_report
+    from arts_lite.experiments.ablation import Ablation, measure_ablation
+    from arts_lite.experiments.ablation_report import write_ablation_report
     from arts_lite.experiments.sizes import FULL_ABLATION, QUICK_ABLATION
 
     proposer, sha256 = _proposer(options["proposer"])

@@ -1,24 +1,25 @@
-"""The deciding experiment: which of ARTS's own ingredients earns its keep.
+"""The deciding experiment: which of ARTS's own ingredients earns its keep, and against which baselines.
 
 Flow matching (expected, bce) with the Monte-Carlo target and without sibling ranking is the soft PRM. What ARTS adds is
-varied here: bootstrapping (lambda 0 or 1) x sibling ranking (beta 0 or 1) x number of trees.
+varied here: bootstrapping (lambda 0 or 1) x sibling ranking (beta 0 or 1) x number of trees. The baselines, the paper's
+own flow (a sum over children) among them, learn from the largest number of the same trees. All learn both families of
+the embedded proposer at once, and are judged in each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from arts_lite.experiments.figures import Evaluation, difference, mean
-from arts_lite.experiments.lines import write_whole
-from arts_lite.experiments.miniature_report import shown, timing_table
-from arts_lite.experiments.pipeline import Stage, Timing, write_json
+from arts_lite.experiments.figures import Evaluation, Values, difference, mean, recovered
+from arts_lite.experiments.miniature import VERIFIERS
+from arts_lite.experiments.pipeline import Stage, write_json
 from arts_lite.experiments.sizes import RATES, AblationSizes, Rates
 from arts_lite.experiments.versions import versions
-from arts_lite.report.document import Block, Heading, Paragraph, Table, markdown, page
 
+TASKS = ("countdown", "arithmetic")
 ARMS: Mapping[str, tuple[int, int]] = {
     "bootstrapped": (0, 0),
     "bootstrapped, siblings ranked": (0, 1),
@@ -27,10 +28,13 @@ ARMS: Mapping[str, tuple[int, int]] = {
 }
 """Name -> (lambda, beta): share of Monte-Carlo in the target, weight of the ranking of siblings."""
 REFERENCE = "monte-carlo"
-_COLUMNS = ("best_of_n", "weighted_vote", "difference")
+BASELINES = tuple(name for name in VERIFIERS if name != "arts-expected")
+"""Those of the miniature; arts-expected is the bootstrapped arm."""
+PROBE = "probe"
+AGGREGATIONS = ("last", "min", "mean")
 _LEAVES = 2.5
 _PROGRAM = ("-m", "arts_lite")
-_MAX_TOKENS = ("--max-tokens", "320")
+_MAX_TOKENS = ("--max-tokens", "400")
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Ablation:
 
     Attributes:
         sizes: of everything.
-        seeds: of the training, >= 1; the trees and the pool are the same for all.
+        seeds: of the training, >= 1; the trees and the pools are the same for all.
         threads, proposer, proposer_sha256, rates: as of `Miniature`.
     """
 
@@ -52,126 +56,157 @@ class Ablation:
 
     def stages(self) -> list[Stage]:
         """List all stages, in their order."""
-        runs = [
-            self._verifier(num, epochs, arm, seed)
-            for num, epochs in zip(self.sizes.num_trees, self.sizes.epochs, strict=True)
-            for arm in ARMS
-            for seed in range(self.seeds)
-        ]
-        return [self._trees(), *runs, self._evaluation([one.name for one in runs])]
+        trees = [self._trees(task) for task in TASKS]
+        runs = [self._verifier(*run) for run in run_keys(self.sizes, self.seeds)]
+        runs += [self._probe(seed) for seed in range(self.seeds)]
+        names = [one.name for one in runs]
+        return [*trees, *runs, *(self._evaluation(task, names) for task in TASKS)]
 
-    def _trees(self) -> Stage:
-        sizes, num = self.sizes, -(-max(self.sizes.num_trees) * 10 // 9)  # a tenth is held out
+    def _trees(self, task: str) -> Stage:
+        sizes = self.sizes
+        num = -(-max(sizes.num_trees) * 10 // (9 * len(TASKS)))  # a tenth is held out
         command = (
-            *(*_PROGRAM, "sdf", *self._problems(num, "train"), "--num-traces", str(sizes.num_traces), *_MAX_TOKENS),
-            *(*self._proposer(), "--out", "trees"),
+            *(*_PROGRAM, "sdf", *self._problems(task, num, "train"), "--num-traces", str(sizes.num_traces)),
+            *(*_MAX_TOKENS, *self._proposer(), "--out", f"trees-{task}"),
         )
         seconds = num * sizes.num_traces * _LEAVES * self.rates.trace
-        return Stage("trees", command, (), ("trees/settings.json",), seconds / 60, self._settings())
+        return Stage(f"trees-{task}", command, (), (f"trees-{task}/settings.json",), seconds / 60, self._settings())
 
-    def _verifier(self, num_trees: int, epochs: float, arm: str, seed: int) -> Stage:
-        mc_share, sibling_weight = ARMS[arm]
-        name = run_name(num_trees, arm, seed)
-        threads = () if self.threads is None else ("--threads", str(self.threads))
+    def _verifier(self, num_trees: int, epochs: float, name: str, seed: int) -> Stage:
+        run = run_name(num_trees, name, seed)
         command = (
-            *(*_PROGRAM, "train", "verifier", "--trees", "trees", "--base", self.proposer or "embedded"),
-            *("--objective", "flow", "--estimator", "expected", "--mc-share", str(mc_share)),
-            *("--sibling-weight", str(sibling_weight), "--max-train-trees", str(num_trees)),
-            *("--epochs", f"{epochs:g}", "--batch-tokens", str(self.sizes.batch_tokens), "--evals", "5"),
-            *("--seed", str(seed), "--out", name, *threads),
+            *(*_PROGRAM, "train", "verifier", *self._learnt(num_trees), "--base", self.proposer or "embedded"),
+            *(*_objective(name), "--epochs", f"{epochs:g}", "--batch-tokens", str(self.sizes.batch_tokens)),
+            *("--evals", "2", "--seed", str(seed), "--out", run, *self._threads()),
         )
-        seconds = self.rates.start_training + num_trees * epochs * self.rates.tree_epoch
-        return Stage(name, command, ("trees",), (f"{name}/verifier.gguf",), seconds / 60, self._settings())
+        seconds = self.rates.start_training + num_trees * epochs * self.sizes.num_traces * self.rates.trace_epoch
+        return self._stage(run, command, seconds)
 
-    def _evaluation(self, names: Sequence[str]) -> Stage:
-        sizes = self.sizes
-        files = [part for name in names for part in ("--verifier", f"{name}={name}/verifier.gguf")]
+    def _probe(self, seed: int) -> Stage:
+        num_trees = max(self.sizes.num_trees)
+        run = run_name(num_trees, PROBE, seed)
+        command = (
+            *(*_PROGRAM, "train", "probe", *self._learnt(num_trees), *self._proposer(), "--seed", str(seed)),
+            *("--states", "states", "--out", run, *self._threads()),
+        )
+        seconds = self.rates.start_training + num_trees * self.sizes.num_traces * self.rates.probed
+        return self._stage(run, command, seconds, "probe.gguf")
+
+    def _evaluation(self, task: str, names: Sequence[str]) -> Stage:
+        sizes, rates = self.sizes, self.rates
+        files = [
+            part
+            for name in names
+            for part in ("--verifier", f"{name}={name}/{'probe' if name.startswith(PROBE) else 'verifier'}.gguf")
+        ]
         ks = ",".join(str(k) for k in (2, 4, 8, 16) if k <= sizes.num_samples)
         command = (
-            *(*_PROGRAM, "eval", *self._problems(sizes.num_problems, "test"), *self._proposer(), *files, "--n", ks),
-            *("--strategies", "best-of-n,weighted-vote", *_MAX_TOKENS, "--seed", "1000", "--out", "eval"),
+            *(*_PROGRAM, "eval", *self._problems(task, sizes.num_problems, "test"), *self._proposer(), *files),
+            *("--n", ks, "--strategies", "best-of-n,weighted-vote", *_MAX_TOKENS, "--seed", "1000", "--prefixes"),
+            *("--num-prefixes", str(sizes.num_prefixes), "--num-rollouts", "16", "--out", f"eval-{task}"),
         )
-        seconds = sizes.num_problems * (sizes.num_samples * self.rates.trace + len(names) * self.rates.reading)
-        return Stage("eval", command, tuple(names), ("eval/results.json",), seconds / 60, self._settings())
+        drawn = sizes.num_samples * rates.trace + sizes.num_prefixes * 16 * rates.trace / 2
+        seconds = sizes.num_problems * (rates.problem + drawn + len(names) * rates.reading)
+        output = f"eval-{task}/results.json"
+        return Stage(f"eval-{task}", command, tuple(names), (output,), seconds / 60, self._settings())
 
-    def _problems(self, num: int, split: str) -> tuple[str, ...]:
-        problems = ("--task", "arithmetic", "--difficulty", self.sizes.difficulty)
-        return (*problems, "--num-problems", str(num), "--split", split)
+    def _stage(self, run: str, command: tuple[str, ...], seconds: float, output: str = "verifier.gguf") -> Stage:
+        needs = tuple(f"trees-{task}" for task in TASKS)
+        return Stage(run, command, needs, (f"{run}/{output}",), seconds / 60, self._settings())
+
+    def _learnt(self, num_trees: int) -> tuple[str, ...]:
+        trees = [part for task in TASKS for part in ("--trees", f"trees-{task}")]
+        return (*trees, "--max-train-trees", str(num_trees))
+
+    def _problems(self, task: str, num: int, split: str) -> tuple[str, ...]:
+        return ("--task", task, "--num-problems", str(num), "--split", split)
 
     def _proposer(self) -> tuple[str, ...]:
         return () if self.proposer is None else ("--proposer", self.proposer)
+
+    def _threads(self) -> tuple[str, ...]:
+        return () if self.threads is None else ("--threads", str(self.threads))
 
     def _settings(self) -> dict[str, Any]:
         return {"proposer_sha256": self.proposer_sha256}
 
 
-def run_name(num_trees: int, arm: str, seed: int) -> str:
+def _objective(name: str) -> tuple[str, ...]:
+    """What is told to the trainer."""
+    if name not in ARMS:
+        return VERIFIERS[name]
+    mc_share, sibling_weight = ARMS[name]
+    flow = ("--objective", "flow", "--estimator", "expected")
+    return (*flow, "--mc-share", str(mc_share), "--sibling-weight", str(sibling_weight))
+
+
+def run_keys(sizes: AblationSizes, seeds: int) -> Iterator[tuple[int, float, str, int]]:
+    """List the verifiers: (number of trees, epochs, name, seed). Those of most trees come first."""
+    for num, epochs in sorted(zip(sizes.num_trees, sizes.epochs, strict=True), reverse=True):
+        for name in (*ARMS, *(BASELINES if num == max(sizes.num_trees) else ())):
+            for seed in range(seeds):
+                yield num, epochs, name, seed
+
+
+def run_name(num_trees: int, name: str, seed: int) -> str:
     """Name the stage of one training."""
-    return f"{arm.replace(', ', '-').replace(' ', '-')}-{num_trees}-{seed}"
+    return f"{name.replace(', ', '-').replace(' ', '-')}-{num_trees}-{seed}"
 
 
 def measure_ablation(folder: Path, sizes: AblationSizes, seeds: int) -> dict[str, Any]:
-    """Compare all runs on the pool, and write results.json.
+    """Compare all runs on the pools, and write results.json.
 
     Raises:
-        DatasetError, LinesError: the evaluation is missing or damaged.
+        DatasetError, LinesError: an evaluation is missing or damaged.
     """
-    evaluation = Evaluation.load(folder / "eval")
-    k = evaluation.top_k
-    rows = []
-    for num in sizes.num_trees:
-        columns = {
-            arm: [evaluation.at(f"best-of-n:{run_name(num, arm, seed)}", k) for seed in range(seeds)] for arm in ARMS
-        }
-        votes = {
-            arm: [evaluation.at(f"weighted-vote:{run_name(num, arm, seed)}", k) for seed in range(seeds)]
-            for arm in ARMS
-        }
-        for arm in ARMS:
-            rows.append(
-                {
-                    "num_trees": num,
-                    "arm": arm,
-                    "best_of_n": mean(columns[arm]).to_dict(),
-                    "weighted_vote": mean(votes[arm]).to_dict(),
-                    "difference": difference(columns[arm], columns[REFERENCE]).to_dict(),
-                }
-            )
-    plain = {name: mean([evaluation.at(name, k)]).to_dict() for name in ("random", "majority", "oracle")}
+    evaluations = {task: Evaluation.load(folder / f"eval-{task}") for task in TASKS}
+    k = max(one.top_k for one in evaluations.values())
     results = {
         "schema": "arts-lite.ablation",
-        "version": 1,
+        "version": 2,
         "k": k,
         "seeds": seeds,
-        "runs": rows,
-        "plain": plain,
+        "tasks": {task: _measured(one, k, sizes, seeds) for task, one in evaluations.items()},
         "versions": versions(),
     }
     write_json(folder / "results.json", results)
     return results
 
 
-def write_ablation_report(folder: Path, results: Mapping[str, Any], timings: Sequence[Timing]) -> list[Path]:
-    """Write report.md and report.html."""
-    k = results["k"]
-    blocks: list[Block] = [
-        Heading("Which of ARTS's ingredients earns its keep", 1),
-        Paragraph(
-            f"Best-of-{k} and votes of {k} samples weighted by flow, on one pool of arithmetic; differences are paired "
-            f"by problem, against {REFERENCE} without ranking on as many trees, which is a soft PRM. 95 % intervals."
-        ),
-        Table(
-            ["trees", "target", f"best-of-{k}", f"weighted vote of {k}", "best-of-n, difference"],
-            [
-                [f"{row['num_trees']:,}", row["arm"], *(shown(row[name]) for name in _COLUMNS)]
-                for row in results["runs"]
-            ],
-        ),
-        Paragraph("; ".join(f"{name}: {shown(figure)}" for name, figure in results["plain"].items())),
-        Heading("Minutes"),
-        timing_table(timings),
-    ]
-    paths = [folder / "report.md", folder / "report.html"]
-    write_whole(paths[0], markdown(blocks, folder))
-    write_whole(paths[1], page(blocks))
-    return paths
+def _measured(evaluation: Evaluation, k: int, sizes: AblationSizes, seeds: int) -> dict[str, Any]:
+    """One family: every run, and what needs no verifier."""
+    plain = {name: evaluation.at(name, k) for name in ("random", "majority", "best-of-n:logprob", "oracle")}
+    majority = plain["majority"]
+
+    def column(strategy: str, num: int, name: str, suffix: str = "") -> list[Values]:
+        return [evaluation.at(f"{strategy}:{run_name(num, name, seed)}{suffix}", k) for seed in range(seeds)]
+
+    keys = dict.fromkeys((num, name) for num, _, name, _ in run_keys(sizes, seeds))
+    rows = []
+    for num, name in [*keys, (max(sizes.num_trees), PROBE)]:
+        best, votes = column("best-of-n", num, name), column("weighted-vote", num, name)
+        aggregated = {one: mean(column("best-of-n", num, name, f"/{one}")).to_dict() for one in AGGREGATIONS}
+        rows.append(
+            {
+                "num_trees": num,
+                "run": name,
+                "best_of_n": mean(best).to_dict(),
+                "recovered": recovered(best, [plain["random"]], [plain["oracle"]]).to_dict(),
+                "difference": difference(best, column("best-of-n", num, REFERENCE)).to_dict(),
+                "weighted_vote": mean(votes).to_dict(),
+                "over_majority": difference(votes, [majority]).to_dict(),
+                "aggregations": {one: told for one, told in aggregated.items() if told["value"] is not None},
+                "prefix_auc": _prefix_auc(evaluation, [run_name(num, name, seed) for seed in range(seeds)]),
+            }
+        )
+    told = {name: mean([values]).to_dict() for name, values in plain.items()}
+    return {"plain": told, "runs": rows, "logprob_prefix_auc": _prefix_auc(evaluation, ["logprob"])}
+
+
+def _prefix_auc(evaluation: Evaluation, names: Sequence[str]) -> dict[str, Any] | None:
+    """The first run's AUC on prefixes by the last step's value (log-probs: by their mean); None: not measured."""
+    prefixes = evaluation.results.get("prefixes") or {"scorers": []}
+    for row in prefixes["scorers"]:
+        if row["scorer"] == names[0] and row["aggregation"] in ("last", None):
+            return {name: row[name] for name in ("auc", "low", "high")}
+    return None

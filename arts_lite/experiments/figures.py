@@ -97,6 +97,39 @@ def difference(first: Sequence[Values], second: Sequence[Values], *, num_resampl
     return mean(columns, num_resamples=num_resamples)
 
 
+def recovered(
+    columns: Sequence[Values],
+    floor: Sequence[Values],
+    ceiling: Sequence[Values],
+    *,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Figure:
+    """Tell which share of the gap between two methods a third one closes, over problems and seeds.
+
+    Args:
+        columns, floor, ceiling: one column per seed; a single one serves all seeds.
+
+    Returns:
+        mean(columns - floor) / mean(ceiling - floor); nan where there is no gap.
+    """
+    num = max(len(columns), len(floor), len(ceiling))
+    triples = list(zip(*(_repeated(one, num) for one in (columns, floor, ceiling)), strict=True))
+    ids = sorted({name for a, low, high in triples for name in a.keys() & low.keys() & high.keys()})
+    table = np.array([[[one.get(name, np.nan) for one in triple] for triple in triples] for name in ids], np.float64)
+    if not table.size:
+        return Figure(float("nan"), float("nan"), float("nan"), 0, num)
+    is_there: NDArray[np.bool_] = ~np.isnan(table).any(axis=-1)
+    gained: NDArray[np.float64] = np.where(is_there, table[..., 0] - table[..., 1], 0.0)
+    gap: NDArray[np.float64] = np.where(is_there, table[..., 2] - table[..., 1], 0.0)
+    counts: NDArray[np.float64] = is_there.astype(np.float64)
+    whole = float(gap.sum())
+    if whole <= 0:
+        return Figure(float("nan"), float("nan"), float("nan"), len(ids), num)
+    ratios = _resampled(gained, counts, num_resamples) / _resampled(gap, counts, num_resamples)
+    low, high = np.nanpercentile(ratios[np.isfinite(ratios)], [_TAIL, 100 - _TAIL])
+    return Figure(float(gained.sum()) / whole, float(low), float(high), len(ids), num)
+
+
 def whole_range(figures: Sequence[Figure]) -> Figure:
     """Join figures of seeds: their mean, and an interval that holds all of theirs."""
     known = [one for one in figures if one.value == one.value]

@@ -83,22 +83,25 @@ class AblationSizes:
     """Of the deciding experiment.
 
     Attributes:
-        num_trees: grown once; each run takes so many of them, smaller numbers parts of larger ones.
+        num_trees: of both families, half of each, grown once; each run takes so many of them, smaller numbers parts of
+            larger ones.
         epochs: passes over them, for each number: small sets are seen more often.
-        num_traces, batch_tokens, num_problems, num_samples, difficulty: as of `Sizes`.
+        num_traces: main traces of a tree. Many problems teach more than many traces of each.
+        batch_tokens, num_problems, num_samples: as of `Sizes`, the problems for each family.
+        num_prefixes: of each problem, labelled by 16 rollouts.
     """
 
     num_trees: tuple[int, ...] = (100, 1000, 10_000)
-    epochs: tuple[float, ...] = (20, 6, 2)
-    num_traces: int = 16
+    epochs: tuple[float, ...] = (20, 4, 1)
+    num_traces: int = 4
     batch_tokens: int = 4096
     num_problems: int = 500
     num_samples: int = 16
-    difficulty: str = "num_operators=5"
+    num_prefixes: int = 4
 
 
 FULL_ABLATION = AblationSizes()
-QUICK_ABLATION = AblationSizes((20, 60), (2, 1), num_traces=8, num_problems=60, num_samples=8)
+QUICK_ABLATION = AblationSizes((20, 60), (2, 1), num_problems=60, num_samples=8, num_prefixes=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,7 @@ class Rates:
         problem: generated, of the test split, which a twentieth of all belong to.
         trace: drawn and graded by the engine.
         tree_epoch: one tree of 40 leaves learnt once.
+        trace_epoch: one main trace of a tree with its forks learnt once, Countdown's and arithmetic's on average.
         reading: of one problem's 16 traces by one verifier.
         live: one problem searched live with 16 traces.
         completion: drawn by GRPO's trainer, and its gradient.
@@ -123,6 +127,7 @@ class Rates:
     problem: float = 0.008
     trace: float = 0.0045
     tree_epoch: float = 0.045
+    trace_epoch: float = 0.010
     reading: float = 0.02
     live: float = 0.12
     completion: float = 0.050

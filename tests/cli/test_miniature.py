@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from arts_lite.cli import main
-from arts_lite.experiments.ablation import Ablation
+from arts_lite.experiments.ablation import BASELINES, Ablation
 from arts_lite.experiments.miniature import VERIFIERS, Miniature
 from arts_lite.experiments.pipeline import Pipeline, Stage
 from arts_lite.experiments.sizes import FULL, FULL_ABLATION, QUICK, QUICK_ABLATION
@@ -55,12 +55,12 @@ def test_a_proposer_from_scratch_comes_first_and_is_what_all_use(tmp_path: Path)
 
 def test_the_deciding_experiment_varies_target_ranking_and_trees(tmp_path: Path) -> None:
     names, _ = planned(tmp_path, "ablate")
-    assert len(names) == 1 + 2 * 2 * 3 + 1
+    assert len(names) == 2 + 2 * 2 * 3 + len(BASELINES) + 1 + 2
     assert planned(tmp_path, "ablate", "--quick")[1] <= 10
     runs = {stage.command for stage in Ablation(FULL_ABLATION).stages() if "--mc-share" in stage.command}
     assert len(runs) == 12
-    for quick in Ablation(QUICK_ABLATION).stages()[1:-1]:
-        assert quick.needs == ("trees",)
+    for quick in Ablation(QUICK_ABLATION).stages()[2:-2]:
+        assert quick.needs == ("trees-countdown", "trees-arithmetic")
 
 
 @pytest.mark.parametrize("sizes", [FULL, QUICK])

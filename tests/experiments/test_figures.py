@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arts_lite.experiments.figures import Evaluation, Figure, difference, mean, whole_range
+from arts_lite.experiments.figures import Evaluation, Figure, difference, mean, recovered, whole_range
 from arts_lite.experiments.folder import DatasetError
 
 
@@ -72,3 +72,22 @@ def test_an_evaluation_is_read_by_label_k_and_problem(tmp_path: Path) -> None:
     assert told.at("majority", 2) == {"a": 0.25}
     assert told.at("other", 8) == {}
     assert told.top_k == 8
+
+
+def test_what_a_method_recovers_is_its_share_of_the_gap_with_an_interval_that_narrows() -> None:
+    rng = np.random.default_rng(5)
+
+    def at(num: int) -> Figure:
+        floor = {f"p{i}": float(value) for i, value in enumerate(rng.random(num) * 0.4)}
+        ceiling = {name: value + float(rng.random()) for name, value in floor.items()}
+        method = {name: value + 0.6 * (ceiling[name] - value) + 0.1 * rng.normal() for name, value in floor.items()}
+        return recovered([method], [floor], [ceiling])
+
+    small, large = at(60), at(2000)
+    for one in (small, large):
+        assert one.low < one.value < one.high
+        assert one.low < 0.6 < one.high
+    assert large.high - large.low < 0.4 * (small.high - small.low)
+    same = {"p": 0.5}
+    assert np.isnan(recovered([same], [same], [same]).value)  # there is no gap
+    assert np.isnan(recovered([{}], [same], [same]).value)
