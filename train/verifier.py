@@ -230,8 +230,9 @@ class VerifierTraining:
             if not all(np.isfinite(one).all() for one in values):
                 raise self._diverged("a value of a held-out tree is not finite")
             found = dev_metrics(self.data.dev, values, self.objective, self.data.rewards)
+            # of equal ones the later: where the last line tells, all are equal, but prefixes go on being learnt;
             # nan, and so never, where no dev tree has traces enough: then the last weights stay
-            if found["bon_accuracy"] > self.best:
+            if found["bon_accuracy"] >= self.best:
                 self.best = found["bon_accuracy"]
                 self.run.save_state(BEST, {"learning": self._learnt(), "step": self.step})
         found = {name: value for name, value in found.items() if np.isfinite(value)}  # JSON knows no nan

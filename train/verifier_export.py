@@ -95,7 +95,7 @@ def format_of(training: VerifierTraining) -> VerifierFormat:
     objective, rewards = training.objective, training.data.rewards
     options = dataclasses.asdict(objective.options)
     metrics = [line for line in training.run.metrics() if "bon_accuracy" in line]
-    best = max(metrics, key=lambda line: line["bon_accuracy"], default={})
+    best = max(reversed(metrics), key=lambda line: line["bon_accuracy"], default={})  # of equal ones the later
     told: dict[str, Any] = {
         "options": options,
         "trees": training.data.to_dict(),

@@ -24,6 +24,7 @@ from arts_lite.train.base import TuningConfig
 from arts_lite.train.dataset import DataConfig
 from arts_lite.train.transformer import Shape
 from arts_lite.train.verifier import VerifierTraining
+from arts_lite.train.verifier_export import format_of
 from arts_lite.tree import TreeWriter
 
 SCRIPT = Path(__file__).parents[1] / "fakes" / "verifier_training.py"
@@ -221,6 +222,17 @@ class TestResuming:
         one.load_best()
         best = weights(finished, "best.pt")
         assert all(torch.equal(weight, best[name]) for name, weight in one.model.learning().items())
+
+    def test_of_equally_good_weights_the_later_are_kept(
+        self, base: Path, trees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("arts_lite.train.verifier.dev_metrics", lambda *_: {"bon_accuracy": 0.75})
+        one = training(tmp_path, base, trees, epochs=1.0)
+        assert one.train()
+        assert len(metrics(tmp_path)) > 1
+        best, last = weights(tmp_path, "best.pt"), weights(tmp_path)
+        assert all(torch.equal(best[name], last[name]) for name in last)
+        assert format_of(one).metrics["dev"]["step"] == one.num_steps
 
 
 class TestRefusals:
