@@ -118,7 +118,7 @@ def recovered(
     table = np.array([[[one.get(name, np.nan) for one in triple] for triple in triples] for name in ids], np.float64)
     if not table.size:
         return Figure(float("nan"), float("nan"), float("nan"), 0, num)
-    is_there: NDArray[np.bool_] = ~np.isnan(table).any(axis=-1)
+    is_there = np.isfinite(table[..., 0]) & np.isfinite(table[..., 1]) & np.isfinite(table[..., 2])
     gained: NDArray[np.float64] = np.where(is_there, table[..., 0] - table[..., 1], 0.0)
     gap: NDArray[np.float64] = np.where(is_there, table[..., 2] - table[..., 1], 0.0)
     counts: NDArray[np.float64] = is_there.astype(np.float64)
