@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from arts_lite.errors import ContextOverflowError
 from arts_lite.experiments.folder import SETTINGS, DatasetError, settle
 from arts_lite.experiments.lines import LineWriter, read_lines
 from arts_lite.experiments.pool import PoolProblem
@@ -90,7 +91,7 @@ class ScoreRun:
         self._is_cancelled = True
 
     def run(self) -> Iterator[StageProgress]:
-        """Read and append; yields counters after every problem.
+        """Read and append; yields counters after every problem. One that the context does not hold is left out.
 
         Raises:
             DatasetError: the folder holds values of another scorer, or of other traces.
@@ -101,14 +102,17 @@ class ScoreRun:
         with LineWriter(self._folder / _LINES) as writer:
             done = read_scores(self._folder, self._pool)
             todo = [problem for problem in self._pool if problem.id not in done]
-            state = StageProgress(self._scorer.name, len(done), len(done), len(self._pool))
-            yield state
+            num_skipped, why = 0, ""
+            yield StageProgress(self._scorer.name, len(done), len(done), len(self._pool))
             for number, problem in enumerate(todo, len(done) + 1):
                 if self._is_cancelled:
                     return
-                writer.write(_line(problem, self._scorer.read(problem)))
-                seconds = self._clock() - began_s
-                yield StageProgress(self._scorer.name, number, len(done), len(self._pool), seconds)
+                try:
+                    writer.write(_line(problem, self._scorer.read(problem)))
+                except ContextOverflowError as error:
+                    num_skipped, why = num_skipped + 1, f"{problem.id}: {error}"
+                counts = (number - num_skipped, len(done), len(self._pool))
+                yield StageProgress(self._scorer.name, *counts, self._clock() - began_s, why)
 
 
 @dataclass(frozen=True, slots=True)

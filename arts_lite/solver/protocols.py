@@ -20,6 +20,11 @@ class EngineStats(Protocol):
         """How many branches one decode call advances at most."""
         ...
 
+    @property
+    def num_cells_capacity(self) -> int:
+        """KV cells of all branches together."""
+        ...
+
 
 class CountingEngine(Engine, Protocol):
     """An engine that tells its counters, and whether it repeats itself."""
@@ -78,7 +83,11 @@ class Verifier(Protocol):
         ...
 
     def tree(self, question: str, delimiters: Sequence[str] = ()) -> JudgedTree:
-        """Begin a mirror of one question's tree. Raises ValueError: the question gives no token."""
+        """Begin a mirror of one question's tree.
+
+        Raises:
+            ValueError, ContextOverflowError: the question gives no token, or leaves no room for a step.
+        """
         ...
 
     def close(self) -> None:

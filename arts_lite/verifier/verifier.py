@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from arts_lite.engine import Engine, EngineConfig, ModelDescription, describe
 from arts_lite.engine.config import DEFAULT_CONFIG
 from arts_lite.engine.forced import TokenTree, read_both
-from arts_lite.errors import VerifierError
+from arts_lite.errors import ContextOverflowError, VerifierError
 from arts_lite.types import BranchId, EventKind, SamplingParams, StepRules
 from arts_lite.verifier.format import VerifierFormat, read_verifier
 from arts_lite.verifier.output import rewards_of
@@ -97,7 +97,12 @@ class Verifier:
         return self.engine.model.vocab.tokenise(text, parse_special=False)
 
     def tree(self, question: str, delimiters: Sequence[str] = ()) -> VerifierTree:
-        """Begin a mirror of one question's tree. Raises ValueError: the question gives no token."""
+        """Begin a mirror of one question's tree.
+
+        Raises:
+            ValueError: the question gives no token.
+            ContextOverflowError: it leaves no room for a step.
+        """
         return VerifierTree(self, question, delimiters)
 
     def log_flows(
@@ -107,6 +112,7 @@ class Verifier:
 
         Raises:
             ValueError: the question or a step gives no token.
+            ContextOverflowError: the question leaves no room for a step.
         """
         with self.tree(question, delimiters) as tree:
             return tree.log_flows(traces)
@@ -147,6 +153,11 @@ class VerifierTree:
         self._rules = verifier.format.rules
         self._delimiters = tuple(delimiters)
         self._question = self._rules.question_tokens(question, verifier.tokenise)
+        if len(self._question) >= self._engine.ctx_size:
+            raise ContextOverflowError(
+                f"the question has {len(self._question)} of the verifier's tokens, but its context holds "
+                f"{self._engine.ctx_size}, and a step must follow; shorten it, or take a verifier with a longer context"
+            )
         self._branches: list[BranchId] = []
         self._root: _Node | None = None
         self._unread: list[_Node] = []  # what a call that failed left behind is read by the next one

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes.evaluations import proposer, sampled, sampling, scored, scoring
+from fakes.evaluations import SETTINGS, proposer, sampled, sampling, scored, scoring
 from fakes.judging import by_answer
 
+from arts_lite.errors import ContextOverflowError
 from arts_lite.experiments.evaluation import evaluate
 from arts_lite.experiments.folder import DatasetError
 from arts_lite.experiments.lines import read_lines
+from arts_lite.experiments.pool import PoolProblem
 from arts_lite.experiments.readers import ProbeReader, named_files
-from arts_lite.experiments.scoring import ScoreRun, read_scores
+from arts_lite.experiments.scoring import Reading, ScoreRun, read_scores
 
 
 def test_values_of_another_file_or_of_other_traces_are_refused(tmp_path: Path) -> None:
@@ -63,6 +65,23 @@ def test_a_probe_reads_the_tokens_that_were_generated_and_no_others(tmp_path: Pa
     [own] = [one for one in evaluate(tmp_path, num_resamples=10)["methods"] if one["label"] == "best-of-n:probe"]
     assert own["aggregation"] == "min"
     assert {point["num_verifier_tokens"] for point in own["points"]} == {0.0}
+
+
+def test_a_problem_that_the_context_does_not_hold_is_left_out_and_told(tmp_path: Path) -> None:
+    pool = sampled(tmp_path, 4)
+
+    class Small:
+        name, settings = "small", {**SETTINGS, "aggregation": "last"}
+
+        def read(self, problem: PoolProblem) -> Reading:
+            if problem.id == "p001":
+                raise ContextOverflowError("the question has 99 tokens")
+            return Reading([[1.0] * len(steps) for steps in problem.steps])
+
+    *_, last = ScoreRun(Small(), pool, tmp_path).run()
+    assert (last.num_done, last.num_problems, last.note) == (3, 4, "p001: the question has 99 tokens")
+    assert read_scores(tmp_path / "scores/small", pool).keys() == {"p000", "p002", "p003"}
+    assert evaluate(tmp_path, num_resamples=10)["verifiers"]["small"]["num_problems"] == 3
 
 
 def test_a_cancelled_scoring_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from fakes.engine import FakeEngine
 from fakes.models import lettered
 from fakes.proposer import FakeProposer
 from fakes.values import KnowingTree, KnowingVerifier, ValueOf, chance_of
 
+from arts_lite.errors import ContextOverflowError
 from arts_lite.search import AGGREGATIONS, Branch, Step
 from arts_lite.solver import Solver, SolverConfig
 from arts_lite.solver.judging import VerifierScorer
@@ -60,6 +63,26 @@ def test_many_questions_side_by_side_have_the_answers_that_they_have_alone(strat
     assert [sorted(trace.text for trace in one.traces) for one in together] == [
         sorted(trace.text for trace in one.traces) for one in alone
     ]
+
+
+class ShortVerifier(KnowingVerifier):
+    """Reads short questions only."""
+
+    def tree(self, question: str, delimiters: Sequence[str] = ()) -> KnowingTree:
+        if len(question) > 20:
+            raise ContextOverflowError("the question is too long for the verifier")
+        return super().tree(question, delimiters)
+
+
+def test_a_question_too_long_for_the_verifier_fails_and_the_others_go_on() -> None:
+    with Solver(proposer(), ShortVerifier(chance_of(RARE, LETTERS)), extract=last_word) as solver:
+        first, long, last = solver.solve_many(["which letters?", "which letters? " * 9, "what letters?"])
+        with pytest.raises(ContextOverflowError, match="too long for the verifier"):
+            solver.solve("which letters? " * 9)
+    assert isinstance(long.error, ContextOverflowError)
+    assert (long.answer, first.error, last.error) == (None, None, None)
+    assert first.answer is not None
+    assert last.answer is not None
 
 
 @pytest.mark.parametrize("strategy", GUIDED)

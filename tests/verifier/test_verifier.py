@@ -149,8 +149,8 @@ def test_a_trace_whose_first_step_does_not_fit_has_the_questions_value(verifier:
 
 
 def test_a_question_longer_than_the_context_is_told(verifier: Verifier) -> None:
-    with verifier.tree("7" * CTX_SIZE) as tree, pytest.raises(ContextOverflowError):
-        tree.log_flows([["a"]])
+    with pytest.raises(ContextOverflowError, match=f"its context holds {CTX_SIZE}, and a step must follow"):
+        verifier.tree("7" * CTX_SIZE)
 
 
 def test_no_trace_and_a_trace_without_steps_have_no_values(verifier: Verifier) -> None:
