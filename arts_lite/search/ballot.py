@@ -60,11 +60,12 @@ def by_weight(tree: SearchTree) -> Decision:
     With log-flows as scores, a leaf weighs its flow (weighted self-consistency: Wang et al., arXiv 2203.11171).
     """
     groups = _groups(tree.leaves())
-    best = max((branch.score for group in groups for branch in group if branch.score is not None), default=0.0)
-    best = best if best > -math.inf else 0.0  # nothing weighs anything
+    best = max((-_rank(branch) for group in groups for branch in group), default=-math.inf)
 
     def weight(group: list[Branch]) -> float:
-        return math.fsum(math.exp(branch.score - best) for branch in group if branch.score is not None)
+        if math.isinf(best):  # nothing weighs anything, or what is infinite outweighs all else
+            return sum(-_rank(branch) == math.inf for branch in group)
+        return math.fsum(math.exp(-_rank(branch) - best) for branch in group)
 
     winner = min(groups, key=lambda group: (-weight(group), group[0].index), default=None)
     return _decision(tree, groups, winner, "weighted vote")
@@ -104,7 +105,7 @@ def is_decided(groups: Sequence[Sequence[int]], undecided: Sequence[int]) -> boo
 
 
 def best_scored(branches: Sequence[Branch]) -> Branch:
-    """Find the branch with the highest score, the earliest opened of equals; one without a score comes last."""
+    """Find the branch with the highest score, the earliest opened of equals; one without a score, or nan, is last."""
     return min(branches, key=lambda branch: (_rank(branch), branch.index))
 
 
@@ -123,7 +124,8 @@ def _groups(leaves: Sequence[Branch]) -> list[list[Branch]]:
 
 
 def _rank(branch: Branch) -> float:
-    return float("inf") if branch.score is None else -branch.score
+    """Sort key, the best score first; no score, or one that is no number, comes last."""
+    return math.inf if branch.score is None or math.isnan(branch.score) else -branch.score
 
 
 def _decision(tree: SearchTree, groups: list[list[Branch]], winner: list[Branch] | None, by: str) -> Decision:

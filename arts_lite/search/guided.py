@@ -9,6 +9,7 @@ from arts_lite.search.actions import Action, Fork, Open, Run
 from arts_lite.search.record import Branch, SearchTree
 
 Aggregate = Callable[[Sequence[float]], float]
+_MOST = 1e300  # differences from it are numbers
 
 
 class Round:
@@ -75,7 +76,7 @@ def worth(branch: Branch, aggregate: Aggregate) -> float:
         )
     else:
         value = aggregate(branch.step_scores)
-    return -math.inf if math.isnan(value) else value
+    return -math.inf if math.isnan(value) else min(value, _MOST)
 
 
 def ranked(branches: Iterable[Branch], aggregate: Aggregate) -> list[Branch]:

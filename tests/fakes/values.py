@@ -30,7 +30,7 @@ class ValueOf:
     def log(self, prefix: str) -> float:
         self.prefixes.add(prefix)
         value = self._value(prefix)
-        return math.log(value) if value > 0 else -math.inf
+        return value if math.isnan(value) else math.log(value) if value > 0 else -math.inf
 
 
 def chance_of(right: str, letters: dict[str, float]) -> ValueOf:

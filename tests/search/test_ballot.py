@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arts_lite.search import Branch, Budget, SearchTree
-from arts_lite.search.ballot import by_check, by_score, by_vote, by_weight, is_decided
+from arts_lite.search.ballot import Decision, by_check, by_score, by_vote, by_weight, is_decided
 from arts_lite.search.record import BranchState
 
 
@@ -53,6 +55,18 @@ def test_the_most_frequent_answer_wins_and_equal_answers_count_together() -> Non
     decision = by_vote(tree_of(["no", "YES", "yes", None, "maybe"]))
     assert (decision.answer, decision.votes) == ("YES", 2)
     assert [(c.answer, c.count) for c in decision.candidates] == [("YES", 2), ("no", 1), ("maybe", 1)]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("choose", [by_score, by_weight])
+def test_a_score_that_is_no_number_counts_as_none_wherever_it_stands(
+    order: tuple[int, ...], choose: Callable[[SearchTree], Decision]
+) -> None:
+    scores = [math.nan, 1.0, 0.5]
+    assert choose(tree_of(["abc"[place] for place in order], [scores[place] for place in order])).answer == "b"
+    endless = [math.nan, math.inf, 700.0]
+    assert choose(tree_of(["abc"[place] for place in order], [endless[place] for place in order])).answer == "b"
+    assert choose(tree_of(["a", "b"], [math.nan, -math.inf])).answer == "a"  # none is worth anything: the earliest
 
 
 def test_a_tie_goes_to_the_answer_of_the_earliest_trace() -> None:

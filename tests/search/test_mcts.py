@@ -143,3 +143,12 @@ def test_the_tree_is_a_function_of_the_seed_not_of_the_batch(seed: int, max_rows
         return [(branch.path, branch.parent, branch.text, branch.state) for branch in result.tree.branches]
 
     assert tree(max_rows) == tree(16)
+
+
+@pytest.mark.parametrize("nothing", [0.0, math.nan])
+def test_a_score_without_bound_is_followed_and_one_that_is_no_number_is_not(nothing: float) -> None:
+    scorer = ValueOf(lambda prefix: math.inf if prefix.startswith("c") else nothing)
+    for seed in range(5):
+        _, result = grown(FakeEngine(lettered(2, LETTERS)), scorer, seed=seed, n=12, beam_width=12)
+        assert result.decision.answer is not None
+        assert result.decision.answer.startswith("c")
