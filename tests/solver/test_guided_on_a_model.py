@@ -6,9 +6,11 @@ import string
 from pathlib import Path
 
 import pytest
-from fakes.values import ValueOf, arbitrary
+from fakes.values import KnowingVerifier, ValueOf, arbitrary
 
 from arts_lite import SamplingParams, Solution, Solver, SolverConfig, StepRules
+from arts_lite.engine import EngineConfig
+from arts_lite.proposer import Proposer
 
 GUIDED = ("beam", "dvts", "mcts")
 
@@ -60,3 +62,21 @@ def test_budgets_hold(strategy: str, budget: dict[str, int], tiny_model_path: Pa
     assert solution.stopped_by.value == kind
     assert solution.num_tokens_decoded <= budget.get("budget_tokens", 10_000)
     assert solution.num_nodes <= budget.get("budget_nodes", 10_000)
+
+
+@pytest.mark.parametrize("concurrency", [None, 4])
+@pytest.mark.parametrize("budget", [{}, {"budget_tokens": 50}, {"budget_nodes": 9}])
+def test_flow_search_forks_where_it_wants_and_keeps_its_budget(
+    concurrency: int | None, budget: dict[str, int], tiny_model_path: Path
+) -> None:
+    """Several branches may begin at one place at once, behind one that was left there."""
+    model = Proposer.from_gguf(tiny_model_path, config=EngineConfig(num_traces=6, threads=1))
+    told = config("flow", scorer=None, confidence=0.0, concurrency=concurrency, **budget)
+    with Solver(model, KnowingVerifier(ValueOf(arbitrary)), told) as solver:
+        solution = solver.solve("What is it?")
+        model.engine.check()
+        assert model.engine.stats().num_branches == 0
+    assert solution.num_tokens_decoded <= budget.get("budget_tokens", 6 * 60 + 60)
+    assert solution.num_nodes <= budget.get("budget_nodes", 10_000)
+    if not budget:
+        assert any(trace.parent is not None for trace in solution.traces)
