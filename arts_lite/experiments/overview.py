@@ -45,14 +45,14 @@ def write_overview(folders: Sequence[Path], out: Path, *, extinct: Sequence[Path
         extinct: evaluations of problems that a tuned policy never solves; they are drawn as recovery too.
 
     Raises:
-        ReportError: a folder holds nothing that can be drawn or is damaged, or a file cannot be written.
+        ReportError: a folder is missing, holds nothing that can be drawn or is damaged, or a file cannot be written.
     """
+    found = [(part, folder in extinct) for folder in dict.fromkeys((*folders, *extinct)) for part in _parts(folder)]
     try:
         (out / "pictures").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ReportError(f"{out} cannot be made: {error.strerror or error}; choose another folder") from error
     blocks: list[Block] = [Heading("ARTS-lite: what was measured", 1), Paragraph(_HOW)]
-    found = [(part, folder in extinct) for folder in dict.fromkeys((*folders, *extinct)) for part in _parts(folder)]
     for number, (part, is_extinct) in enumerate(found, 1):
         pictures = Pictures(out / "pictures", f"{number}-{part.stem or 'here'}")
         blocks += _described(part, pictures, is_extinct=is_extinct)
@@ -63,7 +63,9 @@ def write_overview(folders: Sequence[Path], out: Path, *, extinct: Sequence[Path
 
 
 def _parts(folder: Path) -> list[Path]:
-    """The folder itself, or the runs of a sweep. Raises ReportError: there is nothing that can be drawn."""
+    """The folder itself, or the runs of a sweep. Raises ReportError: it is missing, or holds nothing to draw."""
+    if not folder.exists():
+        raise ReportError(f"{folder} does not exist; check the path (relative paths start at {Path.cwd()})")
     if is_evaluation(folder) or is_tuning(folder) or has_trees(folder):
         return [folder]
     parts = sorted(path for path in folder.glob("lr-*") if is_tuning(path))

@@ -116,6 +116,12 @@ def test_a_page_that_cannot_be_written_in_the_end_is_told(monkeypatch: pytest.Mo
     assert "page.html cannot be written" in result.output
 
 
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    result = run(str(tmp_path / "missing"), "-o", str(tmp_path / "out"))
+    assert result.exit_code == 3
+    assert f"{tmp_path / 'missing'} does not exist" in result.output
+
+
 def test_folders_are_reported_on(trees: Path, tmp_path: Path) -> None:
     result = run(str(trees.parent), "-o", str(tmp_path / "out"))
     assert (result.exit_code, result.output) == (0, f"{tmp_path / 'out/report.md'}\n{tmp_path / 'out/report.html'}\n")

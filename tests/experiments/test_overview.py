@@ -147,6 +147,14 @@ def test_a_folder_without_anything_to_draw_is_told(tmp_path: Path) -> None:
         write_overview([tmp_path], tmp_path / "out")
 
 
+@pytest.mark.parametrize("as_extinct", [False, True])
+def test_a_folder_that_does_not_exist_is_told_and_nothing_is_made(tmp_path: Path, as_extinct: bool) -> None:
+    there, missing = evaluation(tmp_path / "there"), tmp_path / "ther"
+    with pytest.raises(ReportError, match=r"ther does not exist; check the path \(relative paths start at"):
+        write_overview([there] if as_extinct else [there, missing], tmp_path / "out", extinct=[missing])
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
