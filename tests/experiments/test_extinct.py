@@ -43,6 +43,12 @@ def test_batches_are_drawn_until_enough_problems_are_found(tmp_path: Path) -> No
     assert last.num_asked % 6 == 0
 
 
+def test_of_the_last_batch_the_first_problems_are_taken_not_those_that_ended_first(tmp_path: Path) -> None:
+    list(small_run(tmp_path, never=1, num_wanted=3).run())
+    asked = [str((tree.origin.problem or {})["id"]) for tree in read_folder(tmp_path / "batch-0000")]
+    assert asked[:3] != found(tmp_path) == ["p0", "p1", "p2"]
+
+
 def test_what_can_be_asked_ends_the_search(tmp_path: Path) -> None:
     *_, last = small_run(tmp_path, num_wanted=500, max_problems=9).run()
     assert last.num_asked == 9
