@@ -62,7 +62,7 @@ struct Branch {
     std::int32_t length() const { return tip->end(); }
 };
 
-// The oldest branch that wants the next token of a run; there is one.
+// The first branch that wants the next token of a run; there is one.
 inline BranchId first_id(const Run & run) { return run.running.front()->id; }
 
 // Who goes first: the branches of one owner together, the owner who began first before the others; then by age.

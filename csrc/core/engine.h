@@ -130,6 +130,7 @@ private:
     void enqueue(Run * run);
     void leave_loop(Run * run);
     void start_running(Branch & branch);
+    void join(Branch & branch);
     void stop_running(Branch & branch);
     void settle_split(Run * lower);
     void prune_upwards(Run * run);

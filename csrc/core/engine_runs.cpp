@@ -3,6 +3,7 @@
 #include "engine.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace arts {
 namespace {
@@ -68,8 +69,15 @@ void Engine::set_tip(Branch & branch, Run * tip) {
 
 void Engine::start_running(Branch & branch) {
     branch.state = BranchState::Running;
-    branch.tip->running.push_back(&branch);
-    if (branch.tip->running.size() == 1) {
+    join(branch);
+}
+
+// Lets a branch want the next token of the run that it stands on.
+void Engine::join(Branch & branch) {
+    auto & running = branch.tip->running;
+    const auto goes_first = [](const Branch * a, const Branch * b) { return std::pair(a->since, a->id) < std::pair(b->since, b->id); };
+    running.insert(std::upper_bound(running.begin(), running.end(), &branch, goes_first), &branch);
+    if (running.size() == 1) {
         enqueue(branch.tip);
     }
 }

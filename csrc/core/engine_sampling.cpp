@@ -6,6 +6,7 @@
 #include "rng.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace arts {
 
@@ -27,7 +28,15 @@ SampleTask::Keeps Engine::wants_kept(const Run & run, const Branch & branch) con
 void Engine::sample_lanes() {
     const auto start = Clock::now();
     std::vector<Group> groups = read_lanes();
-    sampler_.run(tasks_);
+    try {
+        sampler_.run(tasks_);
+    } catch (...) { // the rows are lost: decoded again, unless who cannot be drawn for is closed before
+        for (Run * lane : std::exchange(lanes_, {})) {
+            lane->is_busy = false;
+            enqueue(lane);
+        }
+        throw;
+    }
     for (std::size_t i = 0; i < groups.size(); ++i) {
         if (!tasks_[i].kept.is_empty()) {
             groups[i].run->keep({groups[i].run->end(), groups[i].members.front()->sampling, std::move(tasks_[i].kept)});

@@ -88,10 +88,7 @@ void Engine::follow(Branch & branch, Run * run) {
         run = split(run, position);
     }
     set_tip(branch, run);
-    run->running.push_back(&branch);
-    if (run->running.size() == 1) {
-        enqueue(run);
-    }
+    join(branch);
     if (outcome != Outcome::GoesOn) {
         obey(branch, outcome);
     } else if (next) {

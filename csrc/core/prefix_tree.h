@@ -46,7 +46,7 @@ struct Run {
     std::vector<Reading> readings;   // the same, ascending
 
     std::int32_t num_tips = 0;     // branches that end here
-    std::vector<Branch *> running; // those of them that want the next token
+    std::vector<Branch *> running; // those of them that want the next token, in the order in which branches go
 
     std::vector<std::uint32_t> cells; // of the first cells.size() tokens: those in the KV cache
     std::int32_t num_ever_cached = 0; // tokens that were in the cache at some time (decoding them again is counted)
