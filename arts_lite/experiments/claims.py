@@ -138,6 +138,18 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("best of n, rm", "ARTS best-of-16 is above the RM's", "bon@16/arts-sum - rm"),
     Claim("best of n, prm", "ARTS best-of-16 is above the PRM's (minimum over steps)", "bon@16/arts-sum - prm-hard"),
     Claim(
+        "best of n, prm by its last step",
+        "ARTS best-of-16 is above the PRM's where that is read as ARTS is: at the last step",
+        "bon@16/arts-sum - prm-hard/last",
+        source="control",
+    ),
+    Claim(
+        "best of n, soft prm",
+        "The expected flow's best-of-16 is above a soft PRM's, both read at the last step",
+        "bon@16/arts-expected - prm-soft/last",
+        source="control",
+    ),
+    Claim(
         "best of n, orm",
         "ARTS best-of-16 is above a pointwise outcome model's",
         "bon@16/arts-sum - orm",

@@ -19,6 +19,8 @@ from arts_lite.experiments.versions import versions
 SCHEMA, SCHEMA_VERSION = "arts-lite.miniature", 1
 BINS = ("mode", "rare", "endangered", "wrong")
 _PLAIN = ("random", "majority", "best-of-n:logprob", "oracle")
+_ALSO = {"prm-soft": ("last", "mean"), "prm-hard": ("last", "mean")}
+"""Process reward models are used by the minimum over steps, as in the paper; these are told besides."""
 
 
 def measure(folder: Path, *, num_seeds: int, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,6 +77,11 @@ def best_of_n_figures(base: Evaluation, num_seeds: int) -> dict[str, Figure]:
     own = {kind: [base.at(f"best-of-n:{kind}-{seed}", k) for seed in range(num_seeds)] for kind in VERIFIERS}
     others: dict[str, Sequence[Values]] = {name: [base.at(name, k)] for name in ("random", "majority")}
     others |= {"logprob": [base.at("best-of-n:logprob", k)], **own}
+    others |= {
+        f"{kind}/{how}": [base.at(f"best-of-n:{kind}-{seed}/{how}", k) for seed in range(num_seeds)]
+        for kind, ways in _ALSO.items()
+        for how in ways
+    }
     told = {}
     for kind in POLICY_VERIFIERS:
         for name, columns in others.items():
@@ -112,6 +119,8 @@ def extinction_figures(sets: Sequence[Evaluation]) -> dict[str, Figure]:
     plain = {name: [one.at(name, k) for one in sets] for name in ("random", "majority", "oracle")}
     told = {f"extinct/{name}": mean(columns) for name, columns in {**plain, **own}.items()}
     told |= {f"extinct/{kind} - random": difference(own[kind], plain["random"]) for kind in VERIFIERS}
+    by_last = [one.at("best-of-n:prm-hard/last", k) for one in sets]
+    told["extinct/prm-hard/last - random"] = difference(by_last, plain["random"])
     told |= {f"extinct/{kind} - prm-hard": difference(own[kind], own["prm-hard"]) for kind in POLICY_VERIFIERS}
     return told
 
@@ -178,7 +187,9 @@ def choice_table(evaluation: Evaluation, num_seeds: int) -> list[dict[str, Any]]
     rows = [_row(name, [evaluation], [name]) for name in _PLAIN]
     for kind in VERIFIERS:
         labels = [f"best-of-n:{kind}-{seed}" for seed in range(num_seeds)]
-        rows.insert(-1, _row(f"best-of-n:{kind}", [evaluation] * num_seeds, labels))
+        for suffix in ("", *(f"/{how}" for how in _ALSO.get(kind, ()))):
+            named = [label + suffix for label in labels]
+            rows.insert(-1, _row(f"best-of-n:{kind}{suffix}", [evaluation] * num_seeds, named))
     for kind in POLICY_VERIFIERS:
         labels = [f"weighted-vote:{kind}-{seed}" for seed in range(num_seeds)]
         rows.insert(-1, _row(f"weighted-vote:{kind}", [evaluation] * num_seeds, labels))
@@ -187,7 +198,9 @@ def choice_table(evaluation: Evaluation, num_seeds: int) -> list[dict[str, Any]]
 
 def choice_table_of(evaluations: Sequence[Evaluation], kinds: Sequence[str]) -> list[dict[str, Any]]:
     """Tabulate the same where each seed has an evaluation of its own."""
-    names = [*_PLAIN[:-1], *(f"best-of-n:{kind}" for kind in kinds), _PLAIN[-1]]
+    suffixes = {kind: ("", *(f"/{how}" for how in _ALSO.get(kind, ()))) for kind in kinds}
+    scored = [f"best-of-n:{kind}{suffix}" for kind in kinds for suffix in suffixes[kind]]
+    names = [*_PLAIN[:-1], *scored, _PLAIN[-1]]
     return [_row(name, evaluations, [name] * len(evaluations)) for name in names]
 
 

@@ -45,6 +45,8 @@ def _evaluation(
     rates = {("best-of-n:logprob" if name == "logprob" else name): rate for name, rate in plain.items()}
     for name, rate in verifiers.items():
         rates |= {f"best-of-n:{name}": rate, f"weighted-vote:{name}": rate + 0.02}
+        if name.startswith("prm"):
+            rates |= {f"best-of-n:{name}/last": rate + 0.06, f"best-of-n:{name}/mean": rate}
     methods: list[dict[str, Any]] = [_method(label, 100) for label in rates]
     if live:
         for label, rate, tokens in (("flow:arts-expected-0", 0.85, 40), ("best-of-n+stop:arts-expected-0", 0.75, 42)):
