@@ -95,7 +95,8 @@ def format_of(training: VerifierTraining) -> VerifierFormat:
     objective, rewards = training.objective, training.data.rewards
     options = dataclasses.asdict(objective.options)
     metrics = [line for line in training.run.metrics() if "bon_accuracy" in line]
-    best = max(reversed(metrics), key=lambda line: line["bon_accuracy"], default={})  # of equal ones the later
+    # of equal ones the later, as the weights are
+    best: dict[str, Any] = max(reversed(metrics), key=lambda line: line["bon_accuracy"], default={})
     told: dict[str, Any] = {
         "options": options,
         "trees": training.data.to_dict(),
