@@ -19,10 +19,11 @@ from arts_lite.verifier.output import finite
 
 @dataclass(frozen=True)
 class _Run:
-    """One evaluation: its figures, and by problem's id what each method made of it."""
+    """One evaluation: its figures, and by problem's id what was asked and what each method made of it."""
 
     name: str
     results: dict[str, Any]
+    asked: dict[str, str | None]
     values: dict[str, dict[str, dict[str, float]]]
 
 
@@ -55,23 +56,30 @@ def _read(folder: Path) -> _Run:
         raise DatasetError(
             f"{folder / RESULTS} cannot be read ({error}); make it with `arts-lite eval` or `arts-lite eval results`"
         ) from error
-    values = {str(line["id"]): line["values"] for line in read_lines(folder / PROBLEMS)}
-    return _Run(str(folder), results, values)
+    lines = {str(line["id"]): line for line in read_lines(folder / PROBLEMS)}
+    asked = {name: line.get("asked") for name, line in lines.items()}
+    return _Run(str(folder), results, asked, {name: line["values"] for name, line in lines.items()})
 
 
 def _check_same(first: _Run, other: _Run) -> None:
-    for name in ("task",):
-        if first.results[name] != other.results[name]:
-            raise DatasetError(
-                f"{first.name} and {other.name} cannot be compared: the {name} is {first.results[name]} there and "
-                f"{other.results[name]} here"
-            )
+    if first.results["task"] != other.results["task"]:
+        raise DatasetError(
+            f"{first.name} and {other.name} cannot be compared: the task is {first.results['task']} there and "
+            f"{other.results['task']} here"
+        )
     lacking, more = first.values.keys() - other.values.keys(), other.values.keys() - first.values.keys()
     if lacking or more:
         example = min(lacking or more)
         raise DatasetError(
             f"{first.name} and {other.name} are of different problems: {len(lacking)} are in the first one only, "
             f"{len(more)} in the other one only, such as {example!r}; evaluate both on the same ones (--only IDS_FILE)"
+        )
+    pairs = ((name, asked, other.asked[name]) for name, asked in first.asked.items())
+    changed = [name for name, here, there in pairs if here and there and here != there]
+    if changed:
+        raise DatasetError(
+            f"{first.name} and {other.name} are of different problems: {len(changed)} have the same id, but another "
+            f"question or answer, such as {changed[0]!r}; evaluate both on the same --data"
         )
 
 

@@ -48,6 +48,11 @@ class PoolProblem:
         """The problem's id."""
         return self.problem.id
 
+    @cached_property
+    def asked(self) -> str:
+        """Stands for the question and its right answer."""
+        return blake2b(repr((self.problem.question, self.problem.answer)).encode(), digest_size=8).hexdigest()
+
     @property
     def num_samples(self) -> int:
         """Traces."""
