@@ -194,9 +194,9 @@ def _write(folder: Path, results: dict[str, Any], pool: Sequence[PoolProblem], m
             }
             for method in methods
         }
-        told = {"id": problem.id, "asked": problem.asked, "groups": problem.groups}
-        told["num_correct"] = int(problem.correct.sum())
-        lines.append(json.dumps({**told, "num_samples": problem.num_samples, "values": values}))
+        told: dict[str, Any] = {"id": problem.id, "asked": problem.asked, "groups": problem.groups}
+        told |= {"num_correct": int(problem.correct.sum()), "num_samples": problem.num_samples}
+        lines.append(json.dumps({**told, "values": values}))
     write_whole(folder / PROBLEMS, "\n".join(lines) + "\n")
     write_whole(folder / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")
 

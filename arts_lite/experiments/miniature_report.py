@@ -111,12 +111,11 @@ def _by_tokens(rows: Sequence[Mapping[str, Any]]) -> Table:
             str(row["method"]),
             str(row["k"]),
             shown(row),
-            f"{row['num_tokens']:,.0f}",
-            f"{row['num_verifier_tokens']:,.0f}",
+            *(f"{row[name]:,.0f}" for name in ("num_tokens", "num_tokens_decoded", "num_verifier_tokens")),
         ]
         for row in rows
     ]
-    return Table(["method", "n", "accuracy", "tokens generated", "tokens read by the verifier"], cells)
+    return Table(["method", "n", "accuracy", "tokens drawn", "decoded", "read by the verifier"], cells)
 
 
 def shown(figure: Mapping[str, Any]) -> str:

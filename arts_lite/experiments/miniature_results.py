@@ -160,10 +160,23 @@ def depth_figures(folder: Path, num_seeds: int) -> dict[str, Figure]:
 
 
 def search_figures(search: Evaluation) -> dict[str, Figure]:
-    """Compare flow search with best-of-n: at half of its tokens, and at equal tokens with the same early stop."""
-    flow = _points(search, "flow", live=True)
-    stopped = _points(search, "best-of-n", live=True)
-    pool = _points(search, "best-of-n", live=False, scorer="arts-expected-0")
+    """Compare flow search with best-of-n: at half of its tokens, and at equal tokens with the same early stop.
+
+    Once in tokens that are drawn, once in those that are decoded, of which the traces of best-of-n share many.
+    """
+    drawn, decoded = (_search_figures(search, cost) for cost in ("num_tokens", "num_tokens_decoded"))
+    names = {
+        "search/flow at half the tokens - best-of-16": "search/flow at half the decoded tokens - best-of-16",
+        "search/share of best-of-16's tokens": "search/share of best-of-16's decoded tokens",
+        "search/flow - best-of-n with early stop": "search/flow - best-of-n with early stop, decoded",
+    }
+    return {**drawn, **{names[name]: figure for name, figure in decoded.items()}}
+
+
+def _search_figures(search: Evaluation, cost: str) -> dict[str, Figure]:
+    flow = _points(search, "flow", cost, live=True)
+    stopped = _points(search, "best-of-n", cost, live=True)
+    pool = _points(search, "best-of-n", cost, live=False, scorer="arts-expected-0")
     told = {}
     if flow and pool:
         label, k, tokens = max(pool, key=lambda point: point[1])
@@ -216,7 +229,7 @@ def search_table(search: Evaluation) -> list[dict[str, Any]]:
         if method["live"] or (method["strategy"] == "best-of-n" and method["is_own"]):
             for point in method["points"]:
                 figure = mean([search.at(method["label"], point["k"])])
-                tokens = {name: point[name] for name in ("num_tokens", "num_verifier_tokens")}
+                tokens = {name: point[name] for name in ("num_tokens", "num_tokens_decoded", "num_verifier_tokens")}
                 rows.append({"method": method["label"], "k": point["k"], **figure.to_dict(), **tokens})
     return rows
 
@@ -229,11 +242,11 @@ def _row(name: str, evaluations: Sequence[Evaluation], labels: Sequence[str]) ->
 
 
 def _points(
-    search: Evaluation, strategy: str, *, live: bool, scorer: str | None = None
+    search: Evaluation, strategy: str, cost: str, *, live: bool, scorer: str | None = None
 ) -> list[tuple[str, int, float]]:
     """List (label, k, tokens of proposer and verifier) of a method's points."""
     return [
-        (method["label"], int(point["k"]), float(point["num_tokens"]) + float(point["num_verifier_tokens"]))
+        (method["label"], int(point["k"]), float(point[cost]) + float(point["num_verifier_tokens"]))
         for method in search.results["methods"]
         if method["strategy"] == strategy and bool(method["live"]) == live
         if live or (method["is_own"] and method["scorer"] == scorer)

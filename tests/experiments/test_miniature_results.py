@@ -38,6 +38,7 @@ def test_figures_are_differences_of_what_was_made_up(tmp_path: Path) -> None:
     assert told["depth/arts-sum"]["value"] == pytest.approx(-1)
     assert abs(told["depth/arts-expected"]["value"]) < 0.5
     assert told["search/share of best-of-16's tokens"]["value"] == pytest.approx(0.4)
+    assert told["search/share of best-of-16's decoded tokens"]["value"] == pytest.approx(40 * 1.5 / (100 * 1.4))
 
 
 def test_every_claim_is_measured_and_judged(tmp_path: Path) -> None:

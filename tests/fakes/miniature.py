@@ -64,7 +64,8 @@ def _evaluation(
 
 def _method(label: str, tokens: int, *, live: bool = False) -> dict[str, Any]:
     strategy, _, scorer = label.partition(":")
-    points = [{"k": k, "num_tokens": tokens * k / 16, "num_verifier_tokens": tokens * k / 32} for k in KS]
+    costs = {"num_tokens": 1.0, "num_tokens_decoded": 1.0 if live else 0.9, "num_verifier_tokens": 0.5}
+    points = [{"k": k, **{name: share * tokens * k / 16 for name, share in costs.items()}} for k in KS]
     return {
         "label": label,
         "strategy": strategy.removesuffix("+stop"),
