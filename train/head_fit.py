@@ -119,7 +119,7 @@ def fit_head(
             found = measure(data, head, dev, objective)
             line |= {name: value for name, value in found.items() if math.isfinite(value)}
             accuracy = found.get("bon_accuracy", math.nan)
-            if accuracy > best_accuracy or not accuracy >= -math.inf:  # without a number, the last one stands
+            if not accuracy < best_accuracy:  # of equal ones the later; without a number, the last one stands
                 best_accuracy = accuracy if math.isfinite(accuracy) else best_accuracy
                 best = Fit(head, lines, found)
             lines.append(line)
