@@ -139,12 +139,12 @@ class LiveRun:
                         num_done += 1
                     elif isinstance(event, QuestionFailed):
                         asking.fail(event.question, event.error)
-                        why = str(event.error)
                     elif not isinstance(event, Progress):
                         continue
-                    seconds = self._clock() - began_s
+                    seconds, why = self._clock() - began_s, asking.latest_failure(why)
                     yield StageProgress(self._search.name, num_done, num_before, len(self._pool), seconds, why)
-            yield StageProgress(self._search.name, num_done, num_before, len(self._pool), self._clock() - began_s, why)
+            seconds, why = self._clock() - began_s, asking.latest_failure(why)
+            yield StageProgress(self._search.name, num_done, num_before, len(self._pool), seconds, why)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -209,6 +209,11 @@ class _Asking(Asking):
         )
         self._task = task
         self._problems = {prompts[problem.id]: problem for problem in problems}
+
+    def latest_failure(self, before: str) -> str:
+        """Say why a question failed, of those since the last time the latest; else what was said before."""
+        failed = self.take_failed()
+        return str(failed[-1].solution.error) if failed else before
 
     def _understand(self, question: str) -> Understood:
         problem, task = self._problems[question], self._task
