@@ -144,8 +144,11 @@ class Asking:
         return config.make_strategy(has_verifier=True, aggregation=self._guide.aggregation, flows=self._flows())
 
     def _flows(self) -> FlowRange | None:
-        """What the scores mean; None: they are no flows, or the probe's and the verifier's are different ones."""
-        if self._config.scorer is not None:
+        """What the scores mean; None: they are no flows, or the probe's and the verifier's are different ones.
+
+        A product of flows is none: it may be beyond what a right leaf has, and would be taken for certainty.
+        """
+        if self._config.scorer is not None or self._config.aggregation == "product":
             return None
         ranges = {judge.rewards for judge in (self._probe, self._verifier) if judge is not None}
         rewards = ranges.pop() if len(ranges) == 1 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
@@ -10,7 +11,7 @@ from fakes.models import lettered
 from fakes.proposer import FakeProposer
 from fakes.values import KnowingTree, KnowingVerifier, ValueOf, chance_of
 
-from arts_lite.errors import ContextOverflowError
+from arts_lite.errors import ContextOverflowError, VerifierError
 from arts_lite.search import AGGREGATIONS, Branch, Step
 from arts_lite.solver import Solver, SolverConfig
 from arts_lite.solver.judging import VerifierScorer
@@ -143,3 +144,14 @@ def test_every_aggregation_guides() -> None:
         config = SolverConfig(strategy="mcts", n=4, aggregation=aggregation)
         with Solver(proposer(), KnowingVerifier(ValueOf(len)), config, extract=last_word) as solver:
             assert solver.solve("which letters?").answer is not None
+
+
+@pytest.mark.parametrize("strategy", ["flow", "best-of-n", "weighted-vote"])
+def test_a_product_of_flows_is_not_taken_for_a_chance(strategy: str) -> None:
+    """Three steps of P = 0.24 each would make a certainty."""
+    config = SolverConfig(strategy=strategy, n=4, confidence=0.95, aggregation="product")
+    with Solver(proposer(), KnowingVerifier(ValueOf(lambda _: 2.5)), config, extract=last_word) as solver:
+        with pytest.raises(VerifierError, match="no --aggregation product"):
+            solver.solve("which letters?")
+        mean = solver.solve("which letters?", dataclasses.replace(config, aggregation="mean"))
+    assert mean.stopped_by is StopReason.COMPLETE
