@@ -128,7 +128,8 @@ void Engine::obey(Branch & branch, Outcome outcome) {
     case Outcome::StopString: return end(branch, StopReason::StopString);
     case Outcome::LengthReached: return end(branch, branch.is_bound_by_context ? StopReason::ContextFull : StopReason::MaxTokens);
     case Outcome::StepEnded:
-        branch.awaits_value = head_.is_set(); // one decode later, which the step's last token needs in any case
+        // One decode later, which the step's last token needs in any case, unless it was read when another branch drew it.
+        branch.awaits_value = head_.is_set() && !branch.tip->has_read(branch.length(), false);
         if (!branch.awaits_value) {
             end_step(branch);
         }

@@ -107,6 +107,35 @@ TEST_CASE("forks inherit the values before the fork, and read their own behind i
     CHECK(setup.engine.step_values(child) == std::vector<double>{before[0]});
 }
 
+TEST_CASE("whose step's end was read before does not wait for it, although its tokens are in the cache no more") {
+    Setup setup(cells(64));
+    setup.engine.set_linear_head(weight, bias);
+    setup.sampling->temperature = 0; // all draw the same
+    const auto prompt = letters(4);
+    const BranchId first = setup.open(prompt, 0, 40);
+    setup.engine.run(first, false);
+    setup.finish();
+    const auto boundaries = setup.engine.boundaries(first);
+    REQUIRE(!boundaries.empty());
+    const BranchId other = setup.open(letters(50, 1));
+    setup.engine.append(other, {}, {}, false);
+    setup.finish();
+    REQUIRE(setup.engine.num_cached(first) < boundaries.front());
+    const auto before = setup.engine.stats().num_tokens_redecoded;
+    const BranchId second = setup.open(prompt, 1, 40);
+    setup.engine.run(second, true);
+    const auto events = setup.engine.advance(-1, {});
+    REQUIRE(events.size() == 1);
+    CHECK(events[0].kind == EventKind::StepEnded);
+    CHECK(events[0].position == boundaries.front());
+    setup.check_values(second, {boundaries.front()});
+    CHECK(setup.engine.stats().num_tokens_redecoded - before <= 4); // the prompt's
+    setup.finish();
+    setup.engine.run(second, false);
+    setup.finish();
+    CHECK(setup.engine.tokens(second) == setup.engine.tokens(first));
+}
+
 TEST_CASE("the logit of a token can be the value; it is then never drawn") {
     Setup setup;
     const Token slot = 5;
