@@ -92,7 +92,7 @@ class Stats(metaclass=_PybindType):
         """Tokens decoded again because their branch had been parked or forked where no candidates were kept."""
     @property
     def num_tokens_shared(self) -> int:
-        """Tokens taken from a living prefix instead of decoded: by `open`, by `fork`, and by drawing what was drawn before."""
+        """Tokens taken from a living prefix instead of decoded: by `open`, `fork`, or drawing what others drew."""
     @property
     def num_rows_padding(self) -> int: ...
     @property
