@@ -61,6 +61,8 @@ class GrpoConfig:
     Attributes:
         learning_rate: AdamW's, constant after `warmup_steps`. 1e-6 does for billions of parameters, and does not move
             2 million.
+        norm_learning_rate: of the last norm, whose size is the temperature; None: the same. That it should grow is what
+            a group's rewards say most clearly, but a rate that matrices bear hardly moves it.
         num_steps: gradient steps, >= 1.
         num_prompts: different prompts per step, >= 1.
         num_generations: completions per prompt (G), >= 2; 8 or more for a fair baseline.
@@ -81,6 +83,7 @@ class GrpoConfig:
     """
 
     learning_rate: float
+    norm_learning_rate: float | None = None
     num_steps: int = 300
     num_prompts: int = 8
     num_generations: int = 8
@@ -105,11 +108,11 @@ class GrpoConfig:
         for name, low in lowest.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be >= {low}")
-        if not 0 < self.learning_rate < 1 or self.beta < 0 or not self.max_norm > 0:
-            raise ValueError(
-                f"learning_rate {self.learning_rate} must be in (0, 1), beta {self.beta} >= 0 and max_norm "
-                f"{self.max_norm} > 0"
-            )
+        for name, rate in (("learning_rate", self.learning_rate), ("norm_learning_rate", self.norm_learning_rate)):
+            if rate is not None and not 0 < rate < 1:
+                raise ValueError(f"{name} is {rate}, but must be in (0, 1)")
+        if self.beta < 0 or not self.max_norm > 0:
+            raise ValueError(f"beta {self.beta} must be >= 0 and max_norm {self.max_norm} > 0")
         if self.num_rows % self.rows_at_once:
             raise ValueError(
                 f"rows_at_once is {self.rows_at_once}, but must divide num_prompts * num_generations = {self.num_rows}"

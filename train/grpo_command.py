@@ -52,6 +52,11 @@ def _count(flag: str, name: str, text: str, *, low: int = 1) -> Callable[[Any], 
     multiple=True,
     help="Given several times: one run for each.  [default: 1e-4 for a tiny base, else 1e-6]",
 )
+@click.option(
+    "--norm-learning-rate",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Of the last norm, whose size is the temperature.  [default: the same]",
+)
 @_count("--steps", "num_steps", "Gradient steps.")
 @_count("--prompts", "num_prompts", "Per step.")
 @_count("--generations", "num_generations", "Per prompt (G).", low=2)

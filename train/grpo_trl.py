@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from datasets import Dataset, disable_progress_bars
 from transformers import PrinterCallback, TrainerCallback
 from transformers.utils.logging import disable_progress_bar
@@ -59,9 +60,23 @@ def make_trainer(
             Dataset.from_list(list(dev)) if dev else None,
             run.policy.tokenizer,
             callbacks=[_Watch(run, has_dev=bool(dev))],
+            optimizers=(make_optimizer(run.policy.model, run.config), None),
         )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def make_optimizer(model: torch.nn.Module, config: GrpoConfig) -> torch.optim.Optimizer:
+    """AdamW without decay; the last norm learns at a rate of its own."""
+    body: list[torch.nn.Parameter] = []
+    last: list[torch.nn.Parameter] = []
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:  # the last norm is a vector that stands in no numbered layer
+            is_last_norm = weight.ndim == 1 and not any(part.isdigit() for part in name.split("."))
+            (last if is_last_norm else body).append(weight)
+    rates = (config.learning_rate, config.norm_learning_rate or config.learning_rate)
+    groups = [{"params": part, "lr": rate} for part, rate in zip((body, last), rates, strict=True) if part]
+    return torch.optim.AdamW(groups, weight_decay=0.0)
 
 
 class _Watch(TrainerCallback):

@@ -120,6 +120,7 @@ class Miniature:
             *("--steps", str(sizes.grpo_steps), "--prompts", str(sizes.grpo_prompts)),
             *("--generations", str(sizes.generations), "--max-tokens", str(sizes.grpo_tokens)),
             *("--learning-rate", f"{sizes.learning_rate:g}"),
+            *("--norm-learning-rate", f"{sizes.norm_learning_rate:g}"),
             *("--num-dev", str(sizes.num_dev), "--dev-every", str(sizes.dev_every), "--seed", str(seed)),
             *("--out", name, *self._threads()),
         )

@@ -120,6 +120,19 @@ def test_steps_move_the_policy_are_logged_and_end_in_a_gguf(make_run: Callable[.
 
 @needs_trl
 @foreign_warnings
+def test_the_last_norm_can_learn_at_a_rate_of_its_own(make_run: Callable[..., GrpoRun], base: Path) -> None:
+    config = replace(CONFIG, learning_rate=1e-6, norm_learning_rate=1e-2, num_steps=1, num_dev=0)
+    path = make_run(config=config).train()
+    assert path is not None
+    before, after = weights(base), weights(path)
+    moved = {name: float(np.abs(after[name] - before[name]).max()) for name in before}
+    for name, distance in moved.items():
+        assert distance == pytest.approx(1e-2 if name == "output_norm.weight" else 1e-6, rel=0.2), name
+    assert lines(path.parent / "metrics.jsonl")[0]["learning_rate"] == pytest.approx(1e-6)
+
+
+@needs_trl
+@foreign_warnings
 @pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo"])
 def test_the_loss_is_the_stated_formula_with_the_stated_normaliser(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss_type: str
@@ -315,9 +328,10 @@ def test_a_checkpoint_that_was_not_written_whole_is_passed_over(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"learning_rate": 0.0}, "learning_rate 0.0 must be in"),
-        ({"learning_rate": float("nan")}, "learning_rate nan must be in"),
-        ({"beta": -1.0}, "beta -1.0 >= 0"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0, but must be in"),
+        ({"norm_learning_rate": 1.0}, "norm_learning_rate is 1.0, but must be in"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan, but must be in"),
+        ({"beta": -1.0}, "beta -1.0 must be >= 0"),
         ({"num_generations": 1}, "num_generations is 1, but must be >= 2"),
         ({"num_steps": 0}, "num_steps is 0, but must be >= 1"),
         ({"rows_at_once": 7}, "rows_at_once is 7, but must divide num_prompts [*] num_generations = 64"),
