@@ -197,7 +197,12 @@ class EvalWork:
         names = ENGINE if for_proposer else [name for name in ENGINE if name != "ctx_size"]
         told = {name: options[name] for name in names if options[name] is not None}
         try:
-            return EngineConfig(num_traces=self._config.num_traces, verbose=options["verbose"], **told)
+            return EngineConfig(
+                num_traces=self._config.num_traces,
+                num_questions=len(self.problems),
+                verbose=options["verbose"],
+                **told,
+            )
         except ValueError as error:
             raise click.UsageError(str(error)) from error
 

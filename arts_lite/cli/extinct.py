@@ -75,7 +75,12 @@ class _Work:
         options = self._options
         assert self._task.generate is not None
         num_traces, max_tokens = options["num_traces"], options["max_tokens"]
-        engine = EngineConfig(num_traces=num_traces, threads=options["threads"], verbose=options["verbose"])
+        engine = EngineConfig(
+            num_traces=num_traces,
+            num_questions=options["max_problems"],
+            threads=options["threads"],
+            verbose=options["verbose"],
+        )
         with Proposer.from_gguf(options["proposer"], config=engine) as model:
             try:
                 self._run = ExtinctRun(

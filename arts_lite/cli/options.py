@@ -148,11 +148,13 @@ def search_settings(options: Mapping[str, Any]) -> SolverConfig:
         raise click.UsageError(str(error)) from error
 
 
-def load_solver(config: SolverConfig, options: Mapping[str, Any]) -> Solver:
+def load_solver(config: SolverConfig, options: Mapping[str, Any], *, num_questions: int = 1) -> Solver:
     """Load the models. Raises UsageError: an option that only the engine can judge; and what `from_gguf` raises."""
     engine_options = {name: options[name] for name in _ENGINE if options[name] is not None}
     if options["verbose"]:
         engine_options["verbose"] = True
+    if num_questions > 1:
+        engine_options["num_questions"] = num_questions
     try:
         return Solver.from_gguf(
             options["proposer"], options["verifier"], config, probe=options.get("probe"), **engine_options

@@ -104,7 +104,12 @@ class _Work:
         options = self._options
         engine = {name: options[name] for name in ENGINE if options[name] is not None}
         try:
-            config = EngineConfig(num_traces=self._config.num_traces, verbose=options["verbose"], **engine)
+            config = EngineConfig(
+                num_traces=self._config.num_traces,
+                num_questions=len(self.problems),
+                verbose=options["verbose"],
+                **engine,
+            )
         except ValueError as error:
             raise click.UsageError(str(error)) from error
         with Proposer.from_gguf(

@@ -90,7 +90,7 @@ class _Run:
 
     def events(self) -> Iterator[SolverEvent | _Interrupted]:
         """Yield what happens."""
-        with load_solver(self._config, self._options) as solver:
+        with load_solver(self._config, self._options, num_questions=len(self._questions)) as solver:
             call = solver.stream_many(self._questions, with_models_defaults(solver, self._options))
             self._cancel = call.cancel
             if self._is_stopped:

@@ -149,10 +149,17 @@ def _num_cells(config: EngineConfig, ctx_size: int, affordable: int, per_cell: i
         if config.num_cells > affordable:
             raise ModelLoadError(_too_large(config.num_cells, per_cell, affordable))
         return _rounded(config.num_cells)
-    expected = config.num_traces * min(ctx_size, EXPECTED_TRACE_TOKENS)
-    if config.reproducible and expected > affordable:
-        raise ModelLoadError(_too_large(expected, per_cell, affordable))
+    of_one = config.num_traces * min(ctx_size, EXPECTED_TRACE_TOKENS)
+    if config.reproducible and of_one > affordable:
+        raise ModelLoadError(_too_large(of_one, per_cell, affordable))
+    # Further questions may take half of the memory: a verifier may be loaded next.
+    expected = max(of_one, min(_num_open(config) * of_one, affordable // 2))
     return _rounded(min(max(ctx_size, expected), max(ctx_size, affordable)))
+
+
+def _num_open(config: EngineConfig) -> int:
+    """Questions that a search has open at once: as many as fill the rows of a decode call."""
+    return 1 if config.reproducible else min(config.num_questions, -(-_most_rows(config) // config.num_traces))
 
 
 def _rounded(num_cells: int) -> int:
@@ -204,9 +211,8 @@ def choose_max_rows(config: EngineConfig) -> int:
     On the CPU more than 63 rows switch llama.cpp's flash attention to a kernel that walks over every cell of the cache,
     whoever owns it: measured 2.5 times slower at 64 rows of 128 tokens. A larger value is cut, with a warning.
     """
-    on_gpu = config.gpu_layers != 0 and bool(gpu_devices())
-    rows = config.max_rows or (GPU_ROWS if on_gpu else CPU_ROWS)
-    if not on_gpu and rows > MAX_CPU_ROWS and config.flash_attention is not False:
+    rows = _most_rows(config)
+    if not _is_on_gpu(config) and rows > MAX_CPU_ROWS and config.flash_attention is not False:
         warnings.warn(
             f"max_rows is {rows}, but is cut to {MAX_CPU_ROWS}: more rows make flash attention on the CPU slower",
             RuntimeWarning,
@@ -214,3 +220,11 @@ def choose_max_rows(config: EngineConfig) -> int:
         )
         rows = MAX_CPU_ROWS
     return rows
+
+
+def _most_rows(config: EngineConfig) -> int:
+    return config.max_rows or (GPU_ROWS if _is_on_gpu(config) else CPU_ROWS)
+
+
+def _is_on_gpu(config: EngineConfig) -> bool:
+    return config.gpu_layers != 0 and bool(gpu_devices())

@@ -14,7 +14,7 @@ from arts_lite.engine.capacity import CachePlan
 from arts_lite.engine.config import EngineConfig
 from arts_lite.engine.machine import gpu_devices
 
-_IRRELEVANT = ("num_traces", "tunes_rows", "use_mmap", "use_mlock", "verbose")
+_IRRELEVANT = ("num_traces", "num_questions", "tunes_rows", "use_mmap", "use_mlock", "verbose")
 
 
 def conditions_of(config: EngineConfig, plan: CachePlan) -> dict[str, Any]:

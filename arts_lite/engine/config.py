@@ -61,8 +61,10 @@ class EngineConfig:
 
     Attributes:
         ctx_size: longest trace in tokens, prompt included; default: what the model was trained for, at most 4096.
-        num_cells: KV cells for all branches together; default: planned from `num_traces` and the free memory.
+        num_cells: KV cells for all branches together; default: planned from the next two and the free memory.
         num_traces: how many traces of one question are expected to be alive at a time; a hint for `num_cells`.
+        num_questions: how many questions are expected to be asked at once; a hint for `num_cells`: they are planned for
+            as many as fill a decode call. A reproducible engine searches one at a time.
         gpu_layers: layers to offload; -1 offloads all.
         threads: for decoding; default: the physical cores that this process may use, 1 below 20 M parameters.
         prefill_threads: for prompts; default: `threads`.
@@ -90,6 +92,7 @@ class EngineConfig:
     ctx_size: int | None = None
     num_cells: int | None = None
     num_traces: int = 16
+    num_questions: int = 1
     gpu_layers: int = 0
     threads: int | None = None
     prefill_threads: int | None = None
@@ -115,6 +118,7 @@ class EngineConfig:
         _whole("ctx_size", self.ctx_size, 2, 2**31 - 1)
         _whole("num_cells", self.num_cells, 1, 2**31 - 1)
         _whole("num_traces", self.num_traces, 1, 2**31 - 1)
+        _whole("num_questions", self.num_questions, 1, 2**31 - 1)
         _whole("gpu_layers", self.gpu_layers, -1, 2**31 - 1)
         _whole("threads", self.threads, 1, 1024)
         _whole("prefill_threads", self.prefill_threads, 1, 1024)

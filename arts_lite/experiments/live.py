@@ -18,10 +18,11 @@ from arts_lite.experiments.pool import PoolProblem
 from arts_lite.experiments.readers import num_read
 from arts_lite.experiments.scoring import StageProgress
 from arts_lite.experiments.sdf import problem_seed
-from arts_lite.search import SearchLoop, SearchRequest
+from arts_lite.search import SearchRequest
 from arts_lite.search.events import Progress, QuestionFailed, QuestionFinished
 from arts_lite.solver import SolverConfig
 from arts_lite.solver.asking import Asking, Understood
+from arts_lite.solver.loops import make_loop
 from arts_lite.solver.protocols import JudgedTree, Probe, Proposer, Verifier
 from arts_lite.tasks import Problem, Task
 from arts_lite.types import StopReason
@@ -89,9 +90,7 @@ class LiveRun:
         self._folder = folder / LIVE / search.name
         self._model_sha256 = model_sha256
         self._clock = clock
-        engine = proposer.engine
-        max_open = 1 if engine.is_reproducible else search.config.max_open
-        self._loop = SearchLoop(engine, num_rows=max(engine.stats().num_rows_max, 1), max_open=max_open)
+        self._loop = make_loop(proposer.engine, max_open=search.config.max_open)
 
     def cancel(self) -> None:
         """End soon; searches that are not complete are dropped. Callable from any thread and signal handlers."""

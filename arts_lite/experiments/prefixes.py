@@ -16,8 +16,9 @@ from arts_lite.experiments.lines import LineWriter, read_lines
 from arts_lite.experiments.pool import PoolProblem
 from arts_lite.experiments.scoring import StageProgress
 from arts_lite.experiments.sdf import SdfConfig, problem_seed
-from arts_lite.search import SearchLoop, SearchRequest, SearchResult, StrategySettings, make_scorer, make_strategy
+from arts_lite.search import SearchRequest, SearchResult, StrategySettings, make_scorer, make_strategy
 from arts_lite.search.events import Progress, QuestionFailed, QuestionFinished
+from arts_lite.solver.loops import make_loop
 from arts_lite.solver.protocols import Proposer
 from arts_lite.tasks import Task
 from arts_lite.types import StopReason
@@ -85,9 +86,7 @@ class PrefixRun:
         self._prefixes = [one for problem in pool for one in chosen_prefixes(problem, prefixes)]
         self._model_sha256 = model_sha256
         self._clock = clock
-        engine = proposer.engine
-        max_open = 1 if engine.is_reproducible else config.max_open
-        self._loop = SearchLoop(engine, num_rows=max(engine.stats().num_rows_max, 1), max_open=max_open)
+        self._loop = make_loop(proposer.engine, max_open=config.max_open)
         self._scorer = make_scorer("logprob")
 
     def cancel(self) -> None:

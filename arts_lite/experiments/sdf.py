@@ -18,9 +18,10 @@ from arts_lite.errors import ArtsError
 from arts_lite.experiments.folder import SUFFIXES, settle
 from arts_lite.experiments.order import in_path_order
 from arts_lite.experiments.progress import Counters, SdfProgress
-from arts_lite.search import SearchLoop, SearchRequest, SearchResult, make_scorer
+from arts_lite.search import SearchRequest, SearchResult, make_scorer
 from arts_lite.search.events import Progress, QuestionFailed, QuestionFinished
 from arts_lite.solver import SolverConfig
+from arts_lite.solver.loops import make_loop
 from arts_lite.solver.protocols import Proposer
 from arts_lite.solver.trees import tree_of_search
 from arts_lite.tasks import Problem, Rewards, Task
@@ -132,9 +133,7 @@ class SdfRun:
         self._engine_options = dict(engine_options or {})
         self._kind = kind
         self._clock = clock
-        engine = proposer.engine
-        max_open = 1 if engine.is_reproducible else config.max_open  # what is open beside a problem changes its bits
-        self._loop = SearchLoop(engine, num_rows=max(engine.stats().num_rows_max, 1), max_open=max_open, clock=clock)
+        self._loop = make_loop(proposer.engine, max_open=config.max_open, clock=clock)
         self._scorer = make_scorer("logprob")
         self._failures: list[ArtsError | ValueError] = []
 

@@ -10,6 +10,7 @@ from arts_lite.search.events import Progress, QuestionFailed, SearchEvent
 from arts_lite.search.live import SearchRequest
 from arts_lite.search.protocols import Engine
 from arts_lite.search.record import Branch
+from arts_lite.search.room import Room
 from arts_lite.search.scorers import score_together
 from arts_lite.search.search import Search
 from arts_lite.types import Event, EventKind, StopReason
@@ -20,6 +21,8 @@ class SearchLoop:
 
     Args:
         num_rows: how many running branches fill the engine's batch; while fewer run, the next question is opened.
+        num_cells: KV cells of the engine; no further question is opened where those that are open are expected to need
+            them all. None: without end.
         max_open: most questions that are open at once, >= 1.
         follow_steps: tell every step when it ends, at the price of a return to Python per step.
         clock: seconds, monotonic.
@@ -31,6 +34,7 @@ class SearchLoop:
         engine: Engine,
         *,
         num_rows: int = 16,
+        num_cells: int | None = None,
         max_open: int = 64,
         follow_steps: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -40,6 +44,7 @@ class SearchLoop:
             raise ValueError(f"max_open is {max_open}, but must be >= 1: a question has to be open to be searched")
         self._engine = engine
         self._num_rows = num_rows
+        self._room = Room(num_cells)
         self._max_open = max_open
         self._follow_steps = follow_steps
         self._clock = clock
@@ -85,9 +90,11 @@ class SearchLoop:
         self._engine.interrupt()
 
     def _admit(self, pending: Iterator[SearchRequest]) -> bool:
-        """Open questions until the batch is full; says whether there may be more to open."""
+        """Open questions until the batch or the cache is full; says whether there may be more to open."""
         while not self._is_cancelled and len(self._searches) < self._max_open:
             if self._searches and sum(search.num_running for search in self._searches) >= self._num_rows:
+                return True
+            if not self._room.carries_another(self._searches):
                 return True
             request = next(pending, None)
             if request is None:
@@ -109,6 +116,7 @@ class SearchLoop:
         self._searches.append(search)
         try:
             search.start()
+            self._room.note_opened(search)
         except ArtsError as error:
             search.abandon()
             del self._events[mark:]
@@ -130,6 +138,10 @@ class SearchLoop:
         self._tell_progress()
 
     def _handle(self, events: list[Event]) -> None:
+        ended = [event.branch for event in events if event.kind is EventKind.TRACE_ENDED]
+        for search in self._searches:
+            if any(search.find(branch) is not None for branch in ended):
+                search.note_cells()
         observed: list[tuple[Search, Branch]] = []
         limited: list[Search] = []
         for event in events:
@@ -160,6 +172,7 @@ class SearchLoop:
         for search in [search for search in self._searches if search.is_finished]:
             self._searches.remove(search)
             self._free_owners.append(search.owner)
+            self._room.note_finished(search)
             self._num_finished += 1
             self._num_decoded_before += search.num_tokens_decoded
 

@@ -138,6 +138,18 @@ class SearchTree:
         """Tokens that branches took from another one's prefix instead of decoding them."""
         return sum(branch.start for branch in self.branches[1:])
 
+    @property
+    def num_cells(self) -> int:
+        """KV cells that the running branches stand on, shared ones counted once, as of the branches' last events."""
+        num_cells = self.num_prompt_tokens
+        needed: dict[int, int] = {}  # by branch: the position up to which it or a fork of it is stood on
+        for branch in reversed(self.branches):  # forks come after what they were forked from
+            end = branch.length if branch.state is BranchState.RUNNING else needed.get(branch.index, 0)
+            num_cells += max(end - branch.start, 0)
+            if branch.parent is not None:
+                needed[branch.parent] = max(needed.get(branch.parent, 0), min(end, branch.start))
+        return num_cells
+
     def leaves(self) -> list[Branch]:
         """Complete traces; where there is none yet, those that were cut off."""
         ended = [branch for branch in self.branches if branch.has_ended]

@@ -16,6 +16,8 @@ from arts_lite.search.scorers import score_together
 from arts_lite.types import BranchId, Event, EventKind, StopReason
 
 _NO_QUOTA = 1 << 50
+_EXPECTED_TRACE_TOKENS = 192
+"""What a trace is taken to generate before anything is known of traces; the engine takes the same."""
 _CUTS = (StopReason.BUDGET_TOKENS, StopReason.BUDGET_SECONDS, StopReason.BUDGET_NODES, StopReason.INTERRUPTED)
 
 
@@ -50,6 +52,7 @@ class Search:
         self._stepwise: set[int] = set()  # branches whose steps the strategy wants to see
         self._held: set[int] = set()  # branches that would run if the budget of nodes allowed
         self._num_steps_told: dict[int, int] = {}
+        self._sum_cells = self._num_cells_noted = 0
         self._began_s = clock()
         self._spent_before = engine.quota_spent(owner)
 
@@ -62,6 +65,21 @@ class Search:
     def num_tokens_decoded(self) -> int:
         """Tokens that the engine has decoded for this search."""
         return self._engine.quota_spent(self.owner) - self._spent_before
+
+    @property
+    def num_cells(self) -> int:
+        """KV cells that the running branches stand on now; too few where branches drew the same tokens."""
+        return self._tree.num_cells + max(self.num_tokens_decoded - self._tree.num_tokens, 0)
+
+    @property
+    def mean_cells(self) -> float:
+        """The mean of `num_cells` over the ends of traces so far; 0 before the first."""
+        return self._sum_cells / max(self._num_cells_noted, 1)
+
+    @property
+    def guessed_cells(self) -> int:
+        """KV cells that its running branches may need, as far as that can be told before any search has finished."""
+        return len(self.request.tokens) + self.num_running * min(self.request.max_tokens, _EXPECTED_TRACE_TOKENS)
 
     @property
     def seconds_left(self) -> float:
@@ -80,6 +98,11 @@ class Search:
     def find(self, handle: BranchId | None) -> Branch | None:
         """Find the branch behind an engine's branch; None if it is another search's."""
         return self._live.find(handle)
+
+    def note_cells(self) -> None:
+        """Take note of `num_cells`, where traces end (what is told of steps is no matter); before that is observed."""
+        self._sum_cells += self.num_cells
+        self._num_cells_noted += 1
 
     def observe(self, branch: Branch, event: Event) -> None:
         """Take note of a step's or a trace's end; the strategy hears of it by `tell`."""

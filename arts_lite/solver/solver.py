@@ -18,6 +18,7 @@ from arts_lite.solver.asking import Asking
 from arts_lite.solver.asynchronous import items_of
 from arts_lite.solver.call import Call, Turn
 from arts_lite.solver.config import SolverConfig
+from arts_lite.solver.loops import make_loop
 from arts_lite.solver.protocols import Probe, Proposer, Verifier
 from arts_lite.solver.results import Solution, Solved, SolverEvent
 from arts_lite.tasks.answers import extract_answer, same_answer
@@ -190,10 +191,7 @@ class Solver:
         config = self.config if config is None else config
         if config.prompt_template is not None:
             raise ValueError(_TEMPLATE)
-        engine = self.proposer.engine
-        num_rows = max(engine.stats().num_rows_max, 1)
-        max_open = 1 if engine.is_reproducible else config.max_open  # what is open beside a question changes its bits
-        loop = SearchLoop(engine, num_rows=num_rows, max_open=max_open, follow_steps=follow_steps)
+        loop = make_loop(self.proposer.engine, max_open=config.max_open, follow_steps=follow_steps)
         return Call(self._turn, self._events(questions, config, loop, raises=raises), loop)
 
     def _events(

@@ -55,6 +55,11 @@ def test_the_answer_alone_goes_to_stdout(run: Run) -> None:
     assert "\x1b" not in result.stderr
 
 
+def test_the_engine_is_told_how_many_questions_come(run: Run) -> None:
+    run("-", input="One?\nTwo?\nThree?\n")
+    assert run.asked[3] == {"num_questions": 3}  # type: ignore[attr-defined]
+
+
 def test_quiet_says_nothing_on_stderr(run: Run) -> None:
     result = run("--quiet", "How many?")
     assert (result.stdout, result.stderr) == ("18\n", "")

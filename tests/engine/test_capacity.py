@@ -91,6 +91,36 @@ def test_a_reproducible_engine_is_never_planned_by_what_happens_to_be_free(
         plan(reproducible=True)
 
 
+def test_many_questions_get_cells_for_as_many_as_fill_the_rows(
+    plan: Callable[..., capacity.CachePlan], free: Callable[..., None]
+) -> None:
+    per_question = 8 * capacity.EXPECTED_TRACE_TOKENS
+    num_open = {asked: plan(num_traces=8, num_questions=asked).num_cells / per_question for asked in (1, 2, 6, 5000)}
+    assert num_open == {1: 1, 2: 2, 6: 6, 5000: 6}  # 48 rows
+    assert plan(num_traces=8, num_questions=99, max_rows=20).num_cells == 3 * per_question
+    assert plan(num_traces=100, num_questions=99).num_cells == plan(num_traces=100).num_cells
+    assert plan(num_traces=8, num_questions=99, num_cells=8192).num_cells == 8192
+    free(8 * GIB, 8 * GIB)
+    assert plan(num_traces=8, num_questions=99, gpu_layers=-1).num_cells == 8 * per_question  # 64 rows
+
+
+def test_further_questions_take_no_more_than_half_of_the_memory(
+    plan: Callable[..., capacity.CachePlan], free: Callable[..., None]
+) -> None:
+    free(60_000_000)
+    one, most = plan(num_traces=4), plan(num_traces=1000)
+    assert one.num_cells < plan(num_traces=4, num_questions=99).num_cells <= most.num_cells / 2 + 256
+    assert plan(num_traces=1000, num_questions=99) == most
+    free(20_000_000)
+    assert plan(num_traces=4, num_questions=99) == plan(num_traces=4)
+
+
+def test_a_reproducible_engine_is_planned_for_one_question_however_many_are_asked(
+    plan: Callable[..., capacity.CachePlan],
+) -> None:
+    assert plan(reproducible=True, num_questions=99) == plan(reproducible=True)
+
+
 def test_absurd_sizes_are_refused_before_they_are_allocated(plan: Callable[..., capacity.CachePlan]) -> None:
     with pytest.raises(ModelLoadError, match="lower ctx_size"):
         plan(ctx_size=2**31 - 1)

@@ -17,6 +17,7 @@ from arts_lite.engine import EngineConfig, KVType, SplitMode
         ({"ctx_size": True}, TypeError, "whole number"),
         ({"num_cells": 0}, ValueError, "num_cells"),
         ({"num_traces": 0}, ValueError, "num_traces"),
+        ({"num_questions": 0}, ValueError, "num_questions is 0, but must be between 1"),
         ({"gpu_layers": -2}, ValueError, "gpu_layers"),
         ({"threads": 0}, ValueError, "threads"),
         ({"max_rows": 0}, ValueError, "max_rows"),

@@ -76,7 +76,8 @@ def test_the_conditions_are_plain_and_tell_settings_and_machines_apart(make_engi
     assert (plain.is_reproducible, plain.conditions) == (False, {})
     conditions = make_engine(ctx_size=256, num_cells=4096, reproducible=True).conditions
     assert json.loads(json.dumps(conditions)) == conditions
-    assert conditions == make_engine(ctx_size=256, num_cells=4096, reproducible=True, num_traces=3).conditions
+    hints = {"num_traces": 3, "num_questions": 9}
+    assert conditions == make_engine(ctx_size=256, num_cells=4096, reproducible=True, **hints).conditions
     assert conditions["llama_cpp"].split()[0].count(".") >= 2
     assert conditions["processor"]
     for change in ({"threads": 2}, {"kv_type": "q8_0"}, {"max_rows": 5}, {"num_cells": 2048}):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from experiments.killed_sdf import NUM_PROBLEMS, make_run
 from experiments.killing import killed_at_random
+from fakes.cells import FakeCells
 from fakes.engine import FakeEngine
 from fakes.models import rambling
 from fakes.proposer import FakeProposer
@@ -25,12 +26,12 @@ from arts_lite.tasks import Problem, make_task
 from arts_lite.tree import Tree, traces_of, tree_to_json
 
 
-def small_run(folder: Path, num: int = 12, **options: object) -> SdfRun:
+def small_run(folder: Path, num: int = 12, engine: FakeEngine | None = None, **options: object) -> SdfRun:
     named = {name: options.pop(name) for name in ("fork_prob", "max_fork_depth", "seed") if name in options}
     problems = [Problem(f"p{number}", f"question {number}?", str(number % 4)) for number in range(num)]
     task = make_task("jsonl", grader=lambda answer, gold: answer.strip() == gold)
     config = SdfConfig(num_traces=4, **named)  # type: ignore[arg-type]
-    return SdfRun(FakeProposer(FakeEngine(rambling())), task, problems, folder, config, **options)  # type: ignore[arg-type]
+    return SdfRun(FakeProposer(engine or FakeEngine(rambling())), task, problems, folder, config, **options)  # type: ignore[arg-type]
 
 
 def ids(folder: Path) -> list[str]:
@@ -104,6 +105,18 @@ def test_deeper_forks_come_with_the_option(tmp_path: Path) -> None:
     assert any(
         (tree.trace_parent[tree.trace_parent[tree.trace_parent >= 0]] >= 0).any() for tree in read_folder(tmp_path)
     )
+
+
+def test_neither_scarce_cells_nor_going_on_with_fewer_changes_a_tree(tmp_path: Path) -> None:
+    list(small_run(tmp_path / "ample", 24).run())
+    run = small_run(tmp_path / "scarce", 24, FakeCells(rambling(), num_cells=600, max_rows=48))
+    for progress in run.run():
+        if progress.num_done >= 3:
+            run.cancel()
+    fewer = FakeCells(rambling(), num_cells=200, max_rows=48)
+    list(small_run(tmp_path / "scarce", 24, fewer).run())
+    assert fewer.num_parked > 0
+    assert sorted(map(plain, read_folder(tmp_path / "scarce"))) == sorted(map(plain, read_folder(tmp_path / "ample")))
 
 
 def test_tokens_are_told_before_the_first_tree_is_complete(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ class FakeStats:
     num_parked: int = 0
     num_branches: int = 0
     num_rows_max: int = 16
+    num_cells_capacity: int = 1 << 20
 
 
 @dataclass
