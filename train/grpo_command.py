@@ -23,7 +23,8 @@ from arts_lite.train.reward import Question
 from arts_lite.train.rundir import read_lines, write_atomically
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(GrpoConfig)}
-_TINY_LEARNING_RATE, _LEARNING_RATE = 1e-4, 1e-6
+_TINY_LEARNING_RATE, _LEARNING_RATE = 1e-5, 1e-6
+_TINY_NORM_LEARNING_RATE = 1e-2
 _MAX_PROBLEMS = 20_000
 _INTERRUPTED = 130
 
@@ -50,12 +51,12 @@ def _count(flag: str, name: str, text: str, *, low: int = 1) -> Callable[[Any], 
     *("--learning-rate", "learning_rates"),
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     multiple=True,
-    help="Given several times: one run for each.  [default: 1e-4 for a tiny base, else 1e-6]",
+    help="Given several times: one run for each.  [default: 1e-5 for a tiny base, else 1e-6]",
 )
 @click.option(
     "--norm-learning-rate",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Of the last norm, whose size is the temperature.  [default: the same]",
+    help="Of the last norm, whose size is the temperature.  [default: 1e-2 for a tiny base, else the same]",
 )
 @_count("--steps", "num_steps", "Gradient steps.")
 @_count("--prompts", "num_prompts", "Per step.")
@@ -88,6 +89,8 @@ def grpo(ctx: click.Context, /, **options: Any) -> None:
     device = pick_device(options["device"])
     is_tiny = options["base"].endswith(".gguf") or options["base"] == "embedded"
     options["precision"] = "fp32" if is_tiny else pick_precision(options["precision"], device)
+    if is_tiny and options["norm_learning_rate"] is None:
+        options["norm_learning_rate"] = _TINY_NORM_LEARNING_RATE
     rates = options["learning_rates"] or (_TINY_LEARNING_RATE if is_tiny else _LEARNING_RATE,)
     configs = [_config(options, rate) for rate in dict.fromkeys(rates)]
     out, summary = Path(options["out"]), []
