@@ -156,6 +156,8 @@ class Branches(RuleBasedStateMachine):
                     self._stop(event.branch)
                     self.unread.discard(event.branch)
                     continue
+                if event.branch in self.appending:  # told of what it was when it was asked to append
+                    continue
                 ended = event.kind is EventKind.TRACE_ENDED
                 self.state[event.branch] = "ended" if ended else "paused"
                 self.reason[event.branch] = event.reason if ended else None
