@@ -134,7 +134,7 @@ class Rates:
     problem: float = 0.008
     trace: float = 0.0045
     tree_epoch: float = 0.042
-    trace_epoch: float = 0.010
+    trace_epoch: float = 0.016
     reading: float = 0.02
     live: float = 0.12
     completion: float = 0.050
