@@ -98,6 +98,7 @@ def _flow(problem: Sequence[tuple[SlowTree, Values]], options: Mapping[str, Any]
                 term = math.log(1 + math.exp(values[worse] - values[better]))
                 weight = 2 / len(tree.children(first[:-1]))
                 terms["sibling"].append((weight, options["sibling_weight"] * term))
+    terms["pair"] = [(weight, options["ranking_weight"] * term) for weight, term in _rm(problem, options)["pair"]]
     return terms
 
 

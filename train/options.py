@@ -49,6 +49,7 @@ objective_options = _group(
     ),
     click.option("--leaf-weight", type=float, help="Of the mean over leaves (alpha)."),
     click.option("--sibling-weight", type=float, help="flow: of the ranking of siblings (beta).  [default: 0]"),
+    click.option("--ranking-weight", type=float, help="flow: of the ranking of a problem's leaves.  [default: 0]"),
     click.option("--per-problem/--per-node", default=None, help="What weighs alike.  [default: per problem]"),
     click.option("--leaf-power", type=float, help="A node weighs (leaves below) ** this, 0 to 1.  [default: 0]"),
     click.option("--decay", type=float, help="subtb: of longer sub-trajectories.  [default: 0.9]"),

@@ -10,7 +10,14 @@ from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from arts_lite.train.batches import TreeBatch
 from arts_lite.train.objectives.deviance import DEVIANCES, held
-from arts_lite.train.objectives.nodes import checked, mean_over_nodes, sibling_loss, target_source, valued_nodes
+from arts_lite.train.objectives.nodes import (
+    checked,
+    leaf_ranking,
+    mean_over_nodes,
+    sibling_loss,
+    target_source,
+    valued_nodes,
+)
 from arts_lite.train.objectives.options import FlowOptions
 from arts_lite.train.objectives.segments import segment_logsumexp, segment_mean, segment_sum
 
@@ -28,7 +35,8 @@ def flow_loss(
         B(s) = sum_c w_c F(c) / sum_c w_c      (estimator "expected": the target pi(x) R(x), F divided by pi)
         Y(s) = (1 - lambda) B(s) + lambda M(s)
         L = mean over problems of [ mean over inner nodes of dev(Y(s), F(s)) + alpha x mean over leaves of dev(R, F(x))
-            + beta x mean over sibling pairs of -log sigmoid(v_a - v_b) ]
+            + beta x mean over sibling pairs of -log sigmoid(v_a - v_b)
+            + gamma x mean over pairs of a correct and a wrong leaf of -log sigmoid(v_a - v_b) ]
 
     where F(c) = R(c) at leaves, M(s) is what the recursion makes of the rewards below on their own ("sum": their sum
     over distinct leaves; "expected": their mean over draws) and v are the values as the model gives them.
@@ -37,14 +45,16 @@ def flow_loss(
     Y is mixed on that scale, and dev = -Y log p - (1 - Y) log(1 - p).
 
     With "sum", F(s) grows with the number of leaves that were drawn below s; draws that coincide count once there
-    (weights w_c would make it the number of draws). With lambda = 1, beta = 0 and "bce" this is the soft PRM.
+    (weights w_c would make it the number of draws). With lambda = 1, beta = gamma = 0 and "bce" this is the soft PRM.
+    The pairs of leaves say nothing that the flows at them do not: sigmoid(v_a - v_b) is F(a) / (F(a) + F(b)), or with
+    "bce" P(a is the correct one of both). They only leave out what all leaves of a problem share.
 
     Args:
         values: float[num_nodes].
         target_values: float[num_nodes], with target "ema".
 
     Returns:
-        The loss and its parts: "inner", "leaf" (alpha included) and "sibling" (beta included).
+        The loss and its parts: "inner", "leaf" (alpha included), "sibling" (beta included) and "pair" (gamma included).
     """
     values = checked(values, batch)
     source = target_source(values, options.target, batch, target_values)
@@ -67,8 +77,12 @@ def flow_loss(
         per_problem=options.per_problem,
     )
     sibling = options.sibling_weight * sibling_loss(values, batch, per_problem=options.per_problem)
-    parts = {"inner": inner.detach(), "leaf": leaf.detach(), "sibling": sibling.detach()}
-    return inner + leaf + sibling, parts
+    pair = values.new_zeros(())
+    if options.ranking_weight > 0:
+        ranking = leaf_ranking(values, batch, leaf_power=options.leaf_power, per_problem=options.per_problem)
+        pair = options.ranking_weight * ranking
+    parts = {"inner": inner.detach(), "leaf": leaf.detach(), "sibling": sibling.detach(), "pair": pair.detach()}
+    return inner + leaf + sibling + pair, parts
 
 
 def log_flow_range(batch: TreeBatch, options: FlowOptions) -> tuple[float, Tensor]:

@@ -86,3 +86,18 @@ def sibling_loss(values: Tensor, batch: TreeBatch, *, per_problem: bool) -> Tens
     better, worse = batch.pairs[:, 0], batch.pairs[:, 1]
     terms = F.softplus(values[worse] - values[better])
     return problem_mean(terms, batch.pair_weight, batch.problem[better], batch.num_problems, per_problem=per_problem)
+
+
+def leaf_ranking(values: Tensor, batch: TreeBatch, *, leaf_power: float, per_problem: bool) -> Tensor:
+    """Rank each problem's leaves: mean of -log sigmoid(v_a - v_b) over pairs of which a is right more often than b.
+
+    Whatever all leaves of a problem share, its difficulty above all, cancels: this is the likelihood of a conditional
+    logistic regression with the problem as stratum (Bradley and Terry 1952; Breslow and Day 1980, section 7.2).
+    """
+    leaves = (~batch.is_inner).nonzero()[:, 0]
+    problem, share = batch.problem[leaves], batch.share_correct[leaves]
+    is_pair = (problem[:, None] == problem[None, :]) & (share[:, None] > share[None, :])
+    first, second = is_pair.nonzero(as_tuple=True)
+    weights = (batch.num_leaves[leaves[first]] * batch.num_leaves[leaves[second]]) ** leaf_power
+    terms = F.softplus(values[leaves[second]] - values[leaves[first]])
+    return problem_mean(terms, weights, problem[first], batch.num_problems, per_problem=per_problem)

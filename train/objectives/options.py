@@ -19,6 +19,7 @@ class FlowOptions:
             averaged copy of the model, given with each call).
         leaf_weight: alpha >= 0, of the mean over leaves; None: leaves and inner nodes share one mean.
         sibling_weight: beta >= 0, of the ranking of siblings.
+        ranking_weight: gamma >= 0, of the ranking of all leaves of a problem, as `rm_loss` has it.
         leaf_power: a node weighs (number of leaves below) ** leaf_power in its mean, in [0, 1].
         per_problem: average within each problem first; else long traces and large trees weigh more.
         root: whether the question itself is a node with a value.
@@ -33,6 +34,7 @@ class FlowOptions:
     target: str = "stop-gradient"
     leaf_weight: float | None = 1.0
     sibling_weight: float = 0.0
+    ranking_weight: float = 0.0
     leaf_power: float = 0.0
     per_problem: bool = True
     root: bool = True
@@ -44,6 +46,7 @@ class FlowOptions:
         _within("mc_share", self.mc_share, 1)
         _within("leaf_power", self.leaf_power, 1)
         _within("sibling_weight", self.sibling_weight)
+        _within("ranking_weight", self.ranking_weight)
         _leaf_weight(self.leaf_weight)
         if self.deviance == "bce" and self.estimator == "sum":
             raise ValueError(

@@ -7,9 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from arts_lite.train.batches import TreeBatch
-from arts_lite.train.objectives.nodes import checked, mean_over_nodes
+from arts_lite.train.objectives.nodes import checked, leaf_ranking, mean_over_nodes
 from arts_lite.train.objectives.options import LeafOptions
-from arts_lite.train.objectives.segments import problem_mean
 
 
 def orm_loss(values: Tensor, batch: TreeBatch, options: LeafOptions) -> tuple[Tensor, dict[str, Tensor]]:
@@ -50,12 +49,5 @@ def rm_loss(values: Tensor, batch: TreeBatch, options: LeafOptions) -> tuple[Ten
     Returns:
         The loss and its one part, "pair".
     """
-    values = checked(values, batch)
-    leaves = (~batch.is_inner).nonzero()[:, 0]
-    problem, share = batch.problem[leaves], batch.share_correct[leaves]
-    is_pair = (problem[:, None] == problem[None, :]) & (share[:, None] > share[None, :])
-    first, second = is_pair.nonzero(as_tuple=True)
-    weights = (batch.num_leaves[leaves[first]] * batch.num_leaves[leaves[second]]) ** options.leaf_power
-    terms = F.softplus(values[leaves[second]] - values[leaves[first]])
-    pair = problem_mean(terms, weights, problem[first], batch.num_problems, per_problem=options.per_problem)
+    pair = leaf_ranking(checked(values, batch), batch, leaf_power=options.leaf_power, per_problem=options.per_problem)
     return pair, {"pair": pair.detach()}

@@ -51,6 +51,7 @@ FLOW = [
     *grid(deviance=("squared-log", "gamma", "poisson"), estimator=("sum", "expected"), mc_share=(0.0, 0.3, 1.0)),
     *grid(deviance=("bce",), mc_share=(0.0, 0.3, 1.0), leaf_weight=(None, 2.0), per_problem=(True, False)),
     *grid(sibling_weight=(0.7,), leaf_power=(0.0, 0.5), root=(True, False), deviance=("bce", "gamma")),
+    *grid(ranking_weight=(0.7,), leaf_power=(0.0, 0.5), per_problem=(True, False), deviance=("bce", "squared-log")),
 ]
 CASES = [
     *(("flow", options) for options in FLOW),
@@ -86,12 +87,12 @@ def test_a_loss_equals_the_one_computed_trace_by_trace(name: str, options: Mappi
 
 DIFFERENTIABLE = [
     *(
-        ("flow", {"target": "both", "sibling_weight": 0.5, **one})
+        ("flow", {"target": "both", "sibling_weight": 0.5, "ranking_weight": 0.5, **one})
         for one in grid(
             deviance=("squared-log", "gamma", "poisson"), estimator=("sum", "expected"), mc_share=(0.0, 0.5)
         )
     ),
-    ("flow", {"deviance": "bce", "mc_share": 1.0, "sibling_weight": 0.5}),
+    ("flow", {"deviance": "bce", "mc_share": 1.0, "sibling_weight": 0.5, "ranking_weight": 0.5}),
     *((name, one) for name in ("detailed-balance", "subtb") for one in grid(estimator=("sum", "expected"))),
     ("prm", {"labels": "soft"}),
     ("prm", {"labels": "hard"}),
@@ -147,7 +148,7 @@ WEIGHTS = grid(leaf_weight=(None, 1.0, 0.3), leaf_power=(0.0, 1.0), per_problem=
 def test_flow_with_monte_carlo_targets_and_cross_entropy_is_the_soft_prm(
     weights: Mapping[str, Any], dtype: torch.dtype
 ) -> None:
-    """What is left between them: bootstrapping (mc_share), sibling ranking, weights of nodes and leaves."""
+    """What is left between them: bootstrapping (mc_share), rankings, weights of nodes and leaves."""
     flow = make_objective("flow", {"estimator": "expected", "mc_share": 1.0, "deviance": "bce", **weights})
     prm = make_objective("prm", {"labels": "soft", **weights})
     batch = batch_of(sdf_trees(5), dtype)
@@ -160,12 +161,21 @@ def test_flow_with_monte_carlo_targets_and_cross_entropy_is_the_soft_prm(
     assert np.array_equal(flow.prob_correct(values.detach(), REWARDS), prm.prob_correct(values.detach(), REWARDS))
 
 
-@pytest.mark.parametrize("difference", [{"mc_share": 0.5}, {"sibling_weight": 0.1}], ids=str)
-def test_bootstrapping_and_sibling_ranking_are_what_the_soft_prm_lacks(difference: Mapping[str, Any]) -> None:
+@pytest.mark.parametrize("difference", [{"mc_share": 0.5}, {"sibling_weight": 0.1}, {"ranking_weight": 0.1}], ids=str)
+def test_bootstrapping_and_rankings_are_what_the_soft_prm_lacks(difference: Mapping[str, Any]) -> None:
     flow = make_objective("flow", {"mc_share": 1.0, "leaf_weight": None, **difference})
     batch = batch_of(sdf_trees(5))
     values = random_values(batch)
     assert float(flow.loss(values, batch)[0]) != pytest.approx(float(make_objective("prm").loss(values, batch)[0]))
+
+
+def test_ranking_leaves_adds_what_the_reward_model_learns() -> None:
+    batch = batch_of(sdf_trees(5))
+    values = random_values(batch)
+    plain, ranked = (make_objective("flow", {"ranking_weight": weight}).loss(values, batch)[0] for weight in (0.0, 3.0))
+    pairs = make_objective("rm").loss(values, batch)[0]
+    assert float(pairs) > 0
+    assert float(ranked - plain) == pytest.approx(3.0 * float(pairs))
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -225,7 +235,7 @@ def test_parts_of_a_batch_add_up(name: str) -> None:
     trees = [sdf_tree(Random(seed), question=str(seed), num_mains=2 + 3 * seed) for seed in range(3)]
     whole = batch_of(trees)
     values = random_values(whole)
-    objective = make_objective(name, {"sibling_weight": 0.5} if name == "flow" else {})
+    objective = make_objective(name, {"sibling_weight": 0.5, "ranking_weight": 0.5} if name == "flow" else {})
     total, offset = 0.0, 0
     for tree in trees:
         part = batch_of([tree])

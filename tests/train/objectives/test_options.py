@@ -31,6 +31,7 @@ from arts_lite.train.trees import training_tree
         ("flow", {"mc_share": math.nan}, "mc_share is nan"),
         ("flow", {"leaf_weight": -1.0}, "leaf_weight is -1.0, but must be finite and >= 0"),
         ("flow", {"sibling_weight": math.inf}, "sibling_weight is inf"),
+        ("flow", {"ranking_weight": -1.0}, "ranking_weight is -1.0"),
         ("flow", {"leaf_power": "1"}, "leaf_power is '1'"),
         ("flow", {"estimator": "sum"}, "deviance is 'bce' with estimator 'sum'.*take estimator 'expected'"),
         ("flow", {"target": "both"}, "target is 'both' with deviance 'bce'.*take target 'stop-gradient'"),
