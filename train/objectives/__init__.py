@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from arts_lite.train.objectives.likelihood import likelihood_loss
 from arts_lite.train.objectives.objective import OBJECTIVES, Link, Objective, make_objective
 from arts_lite.train.objectives.options import (
     DetailedBalanceOptions,
@@ -20,5 +21,6 @@ __all__ = [
     "Objective",
     "PRMOptions",
     "SubTBOptions",
+    "likelihood_loss",
     "make_objective",
 ]
