@@ -1,8 +1,9 @@
 """The deciding experiment: which of ARTS's own ingredients earns its keep, and against which baselines.
 
 Flow matching (expected, bce) with the Monte-Carlo target and without sibling ranking is the soft PRM. What ARTS adds is
-varied here: bootstrapping (lambda 0 or 1) x sibling ranking (beta 0 or 1) x number of trees. The baselines, the paper's
-own flow (a sum over children) among them, learn from the largest number of the same trees. All learn both families of
+varied here: bootstrapping (lambda 0 or 1) x sibling ranking (beta 0 or 1) x number of trees. From the largest number of
+the same trees learn flows that rank all leaves of a problem, as a reward model does, and the baselines, the paper's own
+flow (a sum over children) among them. All learn both families of
 the embedded proposer at once, and are judged in each.
 """
 
@@ -20,13 +21,16 @@ from arts_lite.experiments.sizes import RATES, AblationSizes, Rates
 from arts_lite.experiments.versions import versions
 
 TASKS = ("countdown", "arithmetic")
-ARMS: Mapping[str, tuple[int, int]] = {
-    "bootstrapped": (0, 0),
-    "bootstrapped, siblings ranked": (0, 1),
-    "monte-carlo": (1, 0),
-    "monte-carlo, siblings ranked": (1, 1),
+ARMS: Mapping[str, tuple[int, int, int]] = {
+    "bootstrapped": (0, 0, 0),
+    "bootstrapped, siblings ranked": (0, 1, 0),
+    "monte-carlo": (1, 0, 0),
+    "monte-carlo, siblings ranked": (1, 1, 0),
+    "bootstrapped, leaves ranked": (0, 0, 1),
+    "monte-carlo, leaves ranked": (1, 0, 1),
 }
-"""Name -> (lambda, beta): share of Monte-Carlo in the target, weight of the ranking of siblings."""
+"""Name -> (lambda, beta, gamma): share of Monte-Carlo in the target, weights of the rankings of siblings and leaves."""
+OF_ALL_SIZES = tuple(name for name, (_, _, ranking) in ARMS.items() if ranking == 0)
 REFERENCE = "monte-carlo"
 BASELINES = tuple(name for name in VERIFIERS if name != "arts-expected")
 """Those of the miniature; arts-expected is the bootstrapped arm."""
@@ -135,15 +139,15 @@ def _objective(name: str) -> tuple[str, ...]:
     """What is told to the trainer."""
     if name not in ARMS:
         return VERIFIERS[name]
-    mc_share, sibling_weight = ARMS[name]
-    flow = ("--objective", "flow", "--estimator", "expected")
-    return (*flow, "--mc-share", str(mc_share), "--sibling-weight", str(sibling_weight))
+    mc_share, sibling_weight, ranking_weight = ARMS[name]
+    weights = ("--sibling-weight", str(sibling_weight), "--ranking-weight", str(ranking_weight))
+    return ("--objective", "flow", "--estimator", "expected", "--mc-share", str(mc_share), *weights)
 
 
 def run_keys(sizes: AblationSizes, seeds: int) -> Iterator[tuple[int, float, str, int]]:
     """List the verifiers: (number of trees, epochs, name, seed). Those of most trees come first."""
     for num, epochs in sorted(zip(sizes.num_trees, sizes.epochs, strict=True), reverse=True):
-        for name in (*ARMS, *(BASELINES if num == max(sizes.num_trees) else ())):
+        for name in (*ARMS, *BASELINES) if num == max(sizes.num_trees) else OF_ALL_SIZES:
             for seed in range(seeds):
                 yield num, epochs, name, seed
 
