@@ -32,7 +32,6 @@ class TreeBatch:
         is_inner: bool[num_nodes], whether a node has a child (or is passed by other traces).
         num_leaves, num_correct, share_correct: float[num_nodes], of the leaves at or below.
         log_mean_reward, log_sum_reward: float[num_nodes], see `TrainingTree`; of a leaf, both are its log-reward.
-        step_log_pf: float[num_nodes], log-prob of a node's step under the model (at temperature 1); 0 of roots.
         path_log_pf: float[num_nodes], log-prob of a node given its root, under the sampling distribution.
         edge_parent, edge_child: int64[num_edges].
         edge_draws: float[num_edges], how often the child was drawn at the parent, > 0.
@@ -54,7 +53,6 @@ class TreeBatch:
     share_correct: Tensor
     log_mean_reward: Tensor
     log_sum_reward: Tensor
-    step_log_pf: Tensor
     path_log_pf: Tensor
     edge_parent: Tensor
     edge_child: Tensor
@@ -119,7 +117,6 @@ def _arrays(tree: TrainingTree, start: int, problem: int) -> dict[str, Any]:
         "share_correct": share,
         "log_mean_reward": tree.log_mean_reward,
         "log_sum_reward": tree.log_sum_reward,
-        "step_log_pf": tree.log_pf_model,
         "path_log_pf": path_log_pf,
         "edge_parent": np.concatenate([tree.parent[child], ending]) + np.int64(start),
         "edge_child": np.concatenate([child, ending]) + np.int64(start),

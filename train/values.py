@@ -16,30 +16,18 @@ from arts_lite.verifier.head import Head
 
 
 class ValueModel(nn.Module):
-    """Rows of tokens to one value per node. Heads are float32, whatever the body computes in.
+    """Rows of tokens to one value per node. The head is float32, whatever the body computes in."""
 
-    Args:
-        bias: of the head, at first.
-        foresees: whether there is a second head, for `likelihood_loss`; no file holds it.
-    """
-
-    def __init__(self, base: Base, bias: float = 0.0, *, foresees: bool = False) -> None:
+    def __init__(self, base: Base, bias: float = 0.0) -> None:
         super().__init__()
         self.base = base
         self.body = base.module
         self.head = nn.Linear(base.dim, 1)
         nn.init.normal_(self.head.weight, std=0.01 / math.sqrt(base.dim))
         nn.init.constant_(self.head.bias, bias)
-        self.likelihood = nn.Linear(base.dim, 1) if foresees else None
-        if self.likelihood is not None:
-            nn.init.zeros_(self.likelihood.weight)
-            nn.init.zeros_(self.likelihood.bias)
 
-    def forward(self, rows: Rows, *, foresee: bool = False) -> Tensor:
-        """Compute the values of all nodes, float32[num_nodes].
-
-        With `foresee` float32[2, num_nodes]: the values, and the log-probs of the steps.
-        """
+    def forward(self, rows: Rows) -> Tensor:
+        """Compute the values of all nodes, float32[num_nodes]."""
         device = self.head.weight.device
         visible = None if rows.visible is None else torch.from_numpy(rows.visible).to(device)
         tokens = torch.from_numpy(rows.tokens).to(device)
@@ -48,8 +36,6 @@ class ValueModel(nn.Module):
         at = hidden[torch.from_numpy(rows.value_row).to(device), torch.from_numpy(rows.value_column).to(device)]
         with torch.autocast(device.type, enabled=False):
             values: Tensor = self.head(at.float()).squeeze(-1)
-            if foresee and self.likelihood is not None:
-                return torch.stack((values, self.likelihood(at.float()).squeeze(-1)))
         return values
 
     def numpy_head(self) -> Head:
@@ -58,7 +44,7 @@ class ValueModel(nn.Module):
         return Head(weight, float(self.head.bias.detach()))
 
     def learning(self) -> dict[str, Tensor]:
-        """What learns, by name: the heads and what the tuning leaves free in the body."""
+        """What learns, by name: the head and what the tuning leaves free in the body."""
         return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
 
 

@@ -20,7 +20,7 @@ from arts_lite.train.batches import TreeBatch, batch_plan
 from arts_lite.train.dataset import TreeDataset, read_dataset
 from arts_lite.train.encoding import EncodedTree, encode_tree
 from arts_lite.train.metrics import dev_metrics
-from arts_lite.train.objectives import Objective, likelihood_loss, make_objective
+from arts_lite.train.objectives import Objective, make_objective
 from arts_lite.train.rundir import RunDirectory
 from arts_lite.train.trees import ContextLimit, TrainingTree
 from arts_lite.train.values import ValueModel, parts_of, values_of
@@ -60,8 +60,7 @@ class VerifierTraining:
         self.base = base_of(config, self._dtype)
         self.data = self._read(trees)
         self.objective: Objective = make_objective(config.objective, config.options)
-        bias, foresees = self.objective.initial_bias(self.data), config.likelihood_weight > 0
-        self.model = ValueModel(self.base, bias, foresees=foresees).to(self.device)
+        self.model = ValueModel(self.base, self.objective.initial_bias(self.data)).to(self.device)
         self._optimizer = make_optimizer(self.model, config)
         self._wrapped, self._optimizer = self._accelerator.prepare(self.model, self._optimizer)
         self._average = self._learnt(copied=True) if self.objective.needs_average else None
@@ -197,22 +196,14 @@ class VerifierTraining:
             is_last = number == len(parts) - 1
             with nullcontext() if is_last else self._accelerator.no_sync(self._wrapped):
                 with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
-                    outputs = self._wrapped(rows, foresee=self.config.likelihood_weight > 0)
-                loss, found = self._loss(outputs, batch, targets)
+                    values = self._wrapped(rows)
+                loss, found = self.objective.loss(values, batch, targets)
                 share = len(part) / len(trees)
                 self._accelerator.backward(loss * share)
             total += float(loss.detach()) * share
             for name, value in found.items():
                 shares[name] = shares.get(name, 0.0) + float(value) * share
         return total, shares
-
-    def _loss(self, outputs: Tensor, batch: TreeBatch, targets: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-        weight = self.config.likelihood_weight
-        if weight == 0:
-            return self.objective.loss(outputs, batch, targets)
-        loss, parts = self.objective.loss(outputs[0], batch, targets)
-        beside = weight * likelihood_loss(outputs[1], batch)
-        return loss + beside, {**parts, "likelihood": beside.detach()}
 
     def _targets(self, trees: list[EncodedTree]) -> Tensor | None:
         """Values of the averaged copy; None: the objective has no use for them."""

@@ -50,7 +50,6 @@ def _default(name: str, text: str = "", **more: Any) -> Any:
 @_default("batch_tokens")
 @_default("part_tokens", "Of what is computed at once.")
 @_default("row_tokens", "Paths share a row up to this length; 0: path by path.")
-@_default("likelihood_weight", "Of foreseeing each step's log-prob, beside the objective.")
 @_default("learning_rate")
 @_default("head_learning_rate")
 @_default("warmup", "Share of the run.")

@@ -31,7 +31,6 @@ class VerifierConfig:
         batch_tokens: of a batch of trees, rows' shared prefixes counted as often as they are encoded.
         part_tokens: of what is computed at once; a batch is cut into parts whose gradients add up.
         row_tokens: see `train.encoding`.
-        likelihood_weight: of `likelihood_loss`, beside the objective's loss, >= 0.
         learning_rate, head_learning_rate: AdamW's at their peaks, of the body and of the head.
         warmup: share of the run until they are reached; then they fall to 0.
         weight_decay, max_norm: of matrices; gradients are scaled down to the norm.
@@ -55,7 +54,6 @@ class VerifierConfig:
     batch_tokens: int = 16_384
     part_tokens: int = 16_384
     row_tokens: int = 256
-    likelihood_weight: float = 0.0
     learning_rate: float = 5e-4
     head_learning_rate: float = 2e-3
     warmup: float = 0.05
@@ -81,9 +79,8 @@ class VerifierConfig:
         for name in ("warmup", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be in [0, 1)")
-        for name in ("weight_decay", "likelihood_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be >= 0 and finite")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay is {self.weight_decay}, but must be >= 0 and finite")
         if self.row_tokens < 0 or self.seed < 0:
             raise ValueError(f"row_tokens {self.row_tokens} and seed {self.seed} must be >= 0")
         if self.precision not in ("fp32", "bf16"):
@@ -109,15 +106,11 @@ def base_of(config: VerifierConfig, dtype: torch.dtype) -> Base:
     return dataclasses.replace(base, rules=config.rules_over(base.rules))
 
 
-_HEADS = ("head.", "likelihood.")
-
-
 def make_optimizer(model: ValueModel, config: VerifierConfig) -> torch.optim.Optimizer:
-    """AdamW with a rate of its own for the heads; matrices of the body alone decay."""
-    body = [weight for name, weight in model.learning().items() if not name.startswith(_HEADS)]
-    heads = [weight for name, weight in model.learning().items() if name.startswith(_HEADS)]
+    """AdamW with a rate of its own for the head; matrices of the body alone decay."""
+    body = [weight for name, weight in model.learning().items() if not name.startswith("head.")]
     groups: list[dict[str, Any]] = [
-        {"params": heads, "lr": config.head_learning_rate, "weight_decay": 0.0},
+        {"params": list(model.head.parameters()), "lr": config.head_learning_rate, "weight_decay": 0.0},
         {
             "params": [weight for weight in body if weight.ndim > 1],
             "lr": config.learning_rate,

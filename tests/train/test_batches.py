@@ -23,7 +23,6 @@ def test_a_batch_holds_its_trees_one_after_another() -> None:
         assert batch.num_leaves[own].tolist() == tree.num_leaves.tolist()
         paths = [tree.log_pf_sampling[tree.path(node)].sum() for node in range(tree.num_nodes)]
         assert batch.path_log_pf[own].numpy() == pytest.approx(paths, abs=1e-5)
-        assert batch.step_log_pf[own].numpy() == pytest.approx(tree.log_pf_model, abs=1e-5)
         pairs = batch.pairs[(batch.pairs[:, 0] >= start) & (batch.pairs[:, 0] < end)]
         assert (pairs - start).tolist() == tree.pairs.tolist()
         held = (batch.edge_parent >= start) & (batch.edge_parent < end)

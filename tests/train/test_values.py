@@ -73,23 +73,6 @@ def test_the_head_is_float32_under_bf16(model: ValueModel, trees: list[EncodedTr
     torch.testing.assert_close(values, expected, atol=1e-5, rtol=0)
 
 
-def test_a_second_head_foresees_the_steps_and_leaves_the_values_alone(
-    model: ValueModel, trees: list[EncodedTree]
-) -> None:
-    twin = ValueModel(model.base, foresees=True)
-    twin.head.load_state_dict(model.head.state_dict())
-    assert twin.likelihood is not None
-    torch.nn.init.normal_(twin.likelihood.weight)
-    _, rows = next(parts_of(trees, 1_000_000))
-    with torch.no_grad():
-        plain, both = model(rows), twin(rows, foresee=True)
-        assert torch.equal(twin(rows), plain)
-    assert both.shape == (2, len(plain))
-    assert torch.equal(both[0], plain)
-    assert float(both[1].std()) > 0.05
-    assert {"likelihood.weight", "likelihood.bias"} == set(twin.learning()) - set(model.learning())
-
-
 def test_the_files_head_is_the_models(model: ValueModel) -> None:
     head = model.numpy_head()
     assert head.bias == 0.25

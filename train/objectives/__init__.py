@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from arts_lite.train.objectives.likelihood import likelihood_loss
 from arts_lite.train.objectives.objective import OBJECTIVES, Link, Objective, make_objective
 from arts_lite.train.objectives.options import (
     DetailedBalanceOptions,
@@ -21,6 +20,5 @@ __all__ = [
     "Objective",
     "PRMOptions",
     "SubTBOptions",
-    "likelihood_loss",
     "make_objective",
 ]
