@@ -142,15 +142,6 @@ class TestLearning:
             weights(tmp_path)["head.weight"], training(tmp_path / "new", base, trees).model.head.weight
         )
 
-    def test_foreseeing_steps_goes_along_with_the_objective(self, base: Path, trees: Path, tmp_path: Path) -> None:
-        one = training(tmp_path, base, trees, likelihood_weight=3.0, **LEARNING)
-        assert one.train()
-        rows = metrics(tmp_path)
-        assert 0 < rows[-1]["loss_likelihood"] < rows[0]["loss_likelihood"] / 2
-        assert rows[-1]["loss"] == pytest.approx(sum(rows[-1][name] for name in rows[-1] if name.startswith("loss_")))
-        assert rows[-1]["leaf_auc"] > 0.95
-        assert not torch.equal(weights(tmp_path)["likelihood.weight"], torch.zeros(1, one.base.dim))
-
     def test_a_run_of_one_step_learns(self, base: Path, trees: Path, tmp_path: Path) -> None:
         one = training(tmp_path, base, trees, epochs=0.01, warmup=0.0)
         before = one.model.head.weight.detach().clone()
@@ -186,7 +177,7 @@ class TestResuming:
             {},
             {"epochs": 3.4, "options": {"target": "ema", "mc_share": 0.5}, "part_tokens": 200},
             {"objective": "prm", "tuning": TuningConfig("head")},
-            {"likelihood_weight": 1.0, "options": {"target": "ema", "ranking_weight": 1.0}},
+            {"options": {"target": "ema", "ranking_weight": 1.0}},
         ],
     )
     def test_a_run_that_is_stopped_and_resumed_ends_as_if_it_had_not_been(
