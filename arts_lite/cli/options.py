@@ -69,7 +69,11 @@ proposer_options = option_group(
 )
 model_options = option_group(
     proposer_options,
-    click.option("--verifier", metavar="FILE", help="The model (GGUF) that judges the traces."),
+    click.option(
+        "--verifier",
+        metavar="FILE",
+        help="The model (GGUF) that judges the traces, or none.  [default: with the embedded proposer its own]",
+    ),
     click.option(
         "--probe",
         metavar="FILE",
@@ -78,7 +82,7 @@ model_options = option_group(
 )
 search_options = option_group(
     click.option(
-        "--strategy", type=click.Choice(sorted(STRATEGIES)), help="[default: vote; best-of-n with a verifier]"
+        "--strategy", type=click.Choice(sorted(STRATEGIES)), help="[default: vote; weighted-vote with a verifier]"
     ),
     traces_option,
     click.option(
@@ -155,10 +159,9 @@ def load_solver(config: SolverConfig, options: Mapping[str, Any], *, num_questio
         engine_options["verbose"] = True
     if num_questions > 1:
         engine_options["num_questions"] = num_questions
+    verifier = False if options["verifier"] == "none" else options["verifier"]
     try:
-        return Solver.from_gguf(
-            options["proposer"], options["verifier"], config, probe=options.get("probe"), **engine_options
-        )
+        return Solver.from_gguf(options["proposer"], verifier, config, probe=options.get("probe"), **engine_options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

@@ -35,7 +35,7 @@ REFERENCE = "monte-carlo"
 BASELINES = tuple(name for name in VERIFIERS if name != "arts-expected")
 """Those of the miniature; arts-expected is the bootstrapped arm."""
 PROBE = "probe"
-AGGREGATIONS = ("last", "min", "mean")
+AGGREGATIONS = ("last", "min", "mean", "joint")
 _LEAVES = 2.5
 _PROGRAM = ("-m", "arts_lite")
 _MAX_TOKENS = ("--max-tokens", "400")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from arts_lite.experiments.pool import PoolProblem, aggregated
 from arts_lite.experiments.scoring import Reading, Scores
 from arts_lite.report.estimators import best_of_k, pass_at_k
 from arts_lite.report.votes import Ballots, vote_at_k
-from arts_lite.search.scorers import AGGREGATIONS
+from arts_lite.search.scorers import AGGREGATIONS, with_prior
 
 POOL_STRATEGIES = ("random", "oracle", "majority", "best-of-n", "weighted-vote")
 
@@ -95,12 +96,23 @@ def _scored(
     whole = {one.id: np.array([own[-1] if own else -math.inf for own in one.log_probs]) for one in pool}
     yield "logprob", None, True, whole, {}
     for scorer in scores:
-        for aggregation, aggregate in AGGREGATIONS.items():
+        for aggregation in AGGREGATIONS:
             values = {
-                name: np.array([aggregated(list(own), aggregate) for own in reading.values])
-                for name, reading in scorer.readings.items()
+                one.id: _of_traces(scorer.readings[one.id], one, aggregation)
+                for one in pool
+                if one.id in scorer.readings
             }
             yield scorer.name, aggregation, aggregation == scorer.aggregation, values, scorer.readings
+
+
+def _of_traces(reading: Reading, problem: PoolProblem, aggregation: str) -> NDArray[np.float64]:
+    aggregate = with_prior(aggregation)
+    return np.array(
+        [
+            aggregated(list(own), partial(aggregate, log_prob=float(log_prob)))
+            for own, log_prob in zip(reading.values, problem.total_log_probs, strict=True)
+        ]
+    )
 
 
 def _method(

@@ -121,6 +121,11 @@ class PoolProblem:
         sums = [np.cumsum(self.tree.log_pf_model[path]) for path in self.paths]
         return [[float(one) for one in total / ends] for total, ends in zip(sums, self.step_ends, strict=True)]
 
+    @cached_property
+    def total_log_probs(self) -> NDArray[np.float64]:
+        """float[n]: log-prob of each whole trace under the proposer."""
+        return np.array([self.tree.log_pf_model[path].sum() for path in self.paths], np.float64)
+
     @property
     def groups(self) -> dict[str, str]:
         """What the problem's metadata has of `GROUPS`."""

@@ -15,7 +15,7 @@ from arts_lite.experiments.prefixes import LINES, PREFIXES
 from arts_lite.experiments.scoring import Scores
 from arts_lite.report.bootstrap import Bootstrap
 from arts_lite.report.estimators import ordered_pairs
-from arts_lite.search.scorers import AGGREGATIONS
+from arts_lite.search.scorers import AGGREGATIONS, JOINT
 
 DEFINITION = (
     "Share of pairs of prefixes of one problem that values order as the labels do (the share of fresh rollouts that "
@@ -87,6 +87,8 @@ def _values(
         ]
     for scorer in scores:
         for name, aggregate in AGGREGATIONS.items():
+            if name == JOINT:  # of whole traces
+                continue
             own = found[scorer.name, name] = {}
             for problem in problems:
                 if (reading := scorer.readings.get(problem.id)) is not None:

@@ -10,13 +10,24 @@ from arts_lite.search.live import SearchRequest
 from arts_lite.search.loop import SearchLoop
 from arts_lite.search.protocols import Engine
 from arts_lite.search.record import Branch, BranchState, SearchTree, Step
-from arts_lite.search.scorers import AGGREGATIONS, SCORERS, Scorer, StepScorer, make_scorer
+from arts_lite.search.scorers import (
+    AGGREGATIONS,
+    JOINT,
+    SCORERS,
+    Aggregate,
+    Scorer,
+    StepScorer,
+    make_scorer,
+    with_prior,
+)
 from arts_lite.search.stopping import FlowRange
 from arts_lite.search.strategies import NEED_STEP_SCORES, STRATEGIES, make_strategy
 from arts_lite.search.strategy import Strategy, StrategySettings
 
 __all__ = [
     "AGGREGATIONS",
+    "Aggregate",
+    "JOINT",
     "Branch",
     "BranchState",
     "Budget",
@@ -39,5 +50,6 @@ __all__ = [
     "Strategy",
     "StrategySettings",
     "make_scorer",
+    "with_prior",
     "make_strategy",
 ]

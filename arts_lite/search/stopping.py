@@ -44,8 +44,8 @@ def require_flows(flows: FlowRange | None, what: str) -> FlowRange:
     if flows is None:
         raise VerifierError(
             f"{what} needs flows, but the scorer gives none: give a verifier (--verifier FILE) that was trained with "
-            "flow, prm or orm, with the same rewards as the probe, no other scorer, and no --aggregation product, "
-            "which is no flow; or take --strategy vote"
+            "flow, prm or orm, with the same rewards as the probe, no other scorer, and no --aggregation product or "
+            "joint, which are no flows; or take --strategy vote"
         )
     return flows
 

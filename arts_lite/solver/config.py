@@ -26,7 +26,7 @@ class SolverConfig:
 
     Attributes:
         strategy: "best-of-n", "vote", "weighted-vote", "sdf", and with step scores (a verifier's, or a scorer's with
-            `score_steps`) "flow", "beam", "dvts" or "mcts"; None: "best-of-n" with a verifier, else "vote".
+            `score_steps`) "flow", "beam", "dvts" or "mcts"; None: "weighted-vote" with a verifier, else "vote".
         n: main traces, >= 1; "flow": the budget, in tokens of so many traces; beams ("beam", "dvts": in all subtrees
             together) or simulations ("mcts").
         fork_prob: chance of a fork at an intermediate step boundary, in [0, 1] ("sdf").
@@ -132,6 +132,11 @@ class SolverConfig:
             "(--verifier FILE) or a probe and no scorer, or a scorer with `score_steps`, or choose another strategy"
         )
 
+    @property
+    def wants_verifier(self) -> bool:
+        """Whether a verifier would be asked: there is no scorer in its place, and it is not the votes that choose."""
+        return self.scorer is None and self.strategy != "vote"
+
     def make_budget(self) -> Budget:
         """Bundle the bounds."""
         return Budget(self.budget_tokens, self.budget_seconds, self.budget_nodes)
@@ -169,7 +174,7 @@ class SolverConfig:
 
 def default_strategy(*, has_verifier: bool) -> str:
     """Name the strategy that is used where none was asked for."""
-    return "best-of-n" if has_verifier else "vote"
+    return "weighted-vote" if has_verifier else "vote"
 
 
 def _plain(params: SamplingParams | StepRules) -> dict[str, object]:

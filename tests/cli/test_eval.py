@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from fakes.verifiers import write_random_verifier
 
 from arts_lite.cli import main
 from arts_lite.cli.stages import StageDisplay
@@ -34,30 +35,14 @@ def tiny(tiny_model_path: Path) -> tuple[object, ...]:
     return "--proposer", tiny_model_path, "--max-tokens", "24", "--step-delimiter", "e", "--task", "arithmetic"
 
 
-def write_random(path: Path, output: str) -> Path:
-    torch = pytest.importorskip("torch", reason="tiny verifiers are written by the trainer")
-    import numpy as np
-
-    from arts_lite.train.transformer import Shape, Transformer
-    from arts_lite.train.verifier_file import write_verifier
-    from arts_lite.verifier import Head, InputRules, VerifierFormat
-
-    shape = Shape(dim=64, num_layers=2, num_heads=1, num_kv_heads=1, ff_dim=64, max_positions=512)
-    torch.manual_seed(0)
-    head = Head(np.random.default_rng(0).normal(0, 0.3, shape.dim).astype(np.float32), 0.5)
-    told = VerifierFormat("flow", InputRules("{question}\n", "\n"), head, output=output)
-    write_verifier(path, Transformer(shape), told)
-    return path
-
-
 @pytest.fixture(scope="module")
 def verifier_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_random(tmp_path_factory.mktemp("verifier") / "random-flow.gguf", "log_flow")
+    return write_random_verifier(tmp_path_factory.mktemp("verifier") / "random-flow.gguf", "log_flow")
 
 
 @pytest.fixture(scope="module")
 def order_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_random(tmp_path_factory.mktemp("verifier") / "random-rm.gguf", "score")
+    return write_random_verifier(tmp_path_factory.mktemp("verifier") / "random-rm.gguf", "score")
 
 
 def test_the_embedded_proposer_is_evaluated_with_a_verifier_added_later(

@@ -65,9 +65,14 @@ def test_figures_of_the_pool_are_means_over_all_subsets(tmp_path: Path) -> None:
     results = evaluate(tmp_path, ks=KS, num_resamples=200)
     values = {one.id: [by_answer("1")("".join(steps)) for steps in one.steps] for one in pool}
     logs = {one.id: [own[-1] for own in one.log_probs] for one in pool}
+    joint = {
+        one.id: [value + log for value, log in zip(values[one.id], one.total_log_probs, strict=True)] for one in pool
+    }
     for k in KS:
         assert method(results, "majority")[k]["accuracy"] == pytest.approx(enumerated(pool, k, most))
         assert method(results, "best-of-n:flow")[k]["accuracy"] == pytest.approx(enumerated(pool, k, best(values)))
+        joined = pytest.approx(enumerated(pool, k, best(joint)))
+        assert method(results, "best-of-n:flow/joint")[k]["accuracy"] == joined
         assert method(results, "best-of-n:logprob")[k]["accuracy"] == pytest.approx(enumerated(pool, k, best(logs)))
         assert method(results, "random")[k]["accuracy"] == pytest.approx(enumerated(pool, k, lambda _, subset: subset))
         right = {one.id: list(one.correct) for one in pool}

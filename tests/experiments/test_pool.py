@@ -35,6 +35,7 @@ def test_steps_tokens_and_log_probs_are_those_of_each_trace(tmp_path: Path) -> N
             assert one.num_tokens[trace] == len(tokens) == one.step_ends[trace][-1]
             total = sum(one.tree.log_pf_model[node] for node in one.paths[trace])
             assert one.log_probs[trace][-1] == pytest.approx(total / len(tokens))
+            assert one.total_log_probs[trace] == pytest.approx(total)
 
 
 def test_distinct_tokens_are_the_mean_over_all_subsets(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from fakes.proposer import FakeInfo, FakeProposer
 from numpy.typing import NDArray
 
-from arts_lite.search import Branch, Step
+from arts_lite.search import AGGREGATIONS, Branch, Step
 from arts_lite.solver import Solver, SolverConfig
-from arts_lite.solver.judging import AGGREGATIONS, VerifierScorer
+from arts_lite.solver.judging import VerifierScorer
 
 
 class FakeTree:
@@ -73,11 +73,14 @@ def test_the_verifier_decides_unless_told_otherwise() -> None:
     verifier = FakeVerifier()
     with Solver(FakeProposer(), verifier, SolverConfig(n=4)) as solver:
         judged = solver.solve("what is it?")
-        assert judged.chosen_by == "score"
-        assert judged.settings["strategy"] == "best-of-n"
+        assert judged.chosen_by == "weighted vote"
+        assert judged.settings["strategy"] == "weighted-vote"
         assert "verifier" in judged.settings
-        leaf_scores = [trace.score for trace in judged.traces if trace.answer is not None]
-        assert judged.score == max(score for score in leaf_scores if score is not None)
+        weights: dict[str, float] = {}
+        for trace in judged.traces:
+            if trace.answer is not None and trace.score is not None:
+                weights[trace.answer] = weights.get(trace.answer, 0.0) + math.exp(trace.score)
+        assert judged.answer == max(weights, key=weights.__getitem__)
         assert verifier.trees[0].question == "what is it?"
         assert all(len(trace.steps) == 0 or list(trace.steps) in verifier.trees[0].shown for trace in judged.traces)
         voted = solver.solve("what is it?", SolverConfig(strategy="vote", n=4))
@@ -86,6 +89,21 @@ def test_the_verifier_decides_unless_told_otherwise() -> None:
         assert len(verifier.trees) == 2  # the scorer that was asked for needs no verifier
     assert verifier.is_closed
     assert not any(tree.is_open for tree in verifier.trees)
+
+
+def test_joint_scores_are_the_last_flow_times_the_chance_of_the_trace() -> None:
+    with Solver(FakeProposer(), FakeVerifier(), SolverConfig(strategy="best-of-n", n=4)) as solver:
+        last = solver.solve("what is it?")
+        joint = solver.solve("what is it?", SolverConfig(strategy="best-of-n", n=4, aggregation="joint"))
+    found = {trace.text: trace.score for trace in last.traces}
+    for trace in joint.traces:
+        assert trace.mean_log_prob is not None
+        assert trace.mean_log_prob < 0
+        assert trace.score == pytest.approx(found[trace.text] + trace.mean_log_prob * trace.num_tokens)
+    assert joint.score == max(trace.score for trace in joint.traces if trace.answer is not None and trace.score)
+    assert joint.tree is not None
+    assert last.tree is not None
+    assert np.array_equal(joint.tree.log_flow, last.tree.log_flow, equal_nan=True)  # steps keep the verifier's own
 
 
 def test_the_tree_keeps_what_the_verifier_said_of_every_step() -> None:

@@ -96,8 +96,8 @@ def test_a_step_that_was_not_read_repeats_the_value_before_it() -> None:
 
 def test_a_probe_alone_scores_steps_and_traces() -> None:
     judged = solve(SolverConfig(n=6))
-    assert judged.chosen_by == "score"
-    assert judged.settings["strategy"] == "best-of-n"
+    assert judged.chosen_by == "weighted vote"
+    assert judged.settings["strategy"] == "weighted-vote"
     assert judged.settings["probe"] == {"name": "fake"}
     num_prompt = len("what is it?")
     for trace in judged.traces:
