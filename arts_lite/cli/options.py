@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -159,7 +159,7 @@ def load_solver(config: SolverConfig, options: Mapping[str, Any], *, num_questio
         engine_options["verbose"] = True
     if num_questions > 1:
         engine_options["num_questions"] = num_questions
-    verifier = False if options["verifier"] == "none" else options["verifier"]
+    verifier: str | Literal[False] | None = False if options["verifier"] == "none" else options["verifier"]
     try:
         return Solver.from_gguf(options["proposer"], verifier, config, probe=options.get("probe"), **engine_options)
     except ValueError as error:
