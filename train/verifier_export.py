@@ -111,6 +111,6 @@ def format_of(training: VerifierTraining) -> VerifierFormat:
         output=_OUTPUTS[objective.link],
         reward_correct=rewards.correct,
         reward_wrong=rewards.wrong,
-        base_name=training.config.base,
+        base_name=Path(training.config.base).name if Path(training.config.base).exists() else training.config.base,
         metrics=told,
     )

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cache
 from importlib import metadata
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from arts_lite.search import SearchLoop
 from arts_lite.search.events import QuestionFailed, QuestionFinished
@@ -78,7 +78,7 @@ class Solver:
     def from_gguf(
         cls,
         proposer: str | os.PathLike[str] | None = None,
-        verifier: str | os.PathLike[str] | None = None,
+        verifier: str | os.PathLike[str] | Literal[False] | None = None,
         config: SolverConfig = DEFAULT_CONFIG,
         *,
         probe: str | os.PathLike[str] | None = None,
@@ -90,7 +90,8 @@ class Solver:
 
         Args:
             proposer: a GGUF file or ``hf:OWNER/REPO[:FILE]``; None: the embedded one, for Countdown and arithmetic.
-            verifier: a GGUF file of `arts-lite train verifier`.
+            verifier: a GGUF file of `arts-lite train verifier`; False: none; None: with the embedded proposer the one
+                that was trained on its traces, if the configuration has a use for it, and none with any other.
             probe: a GGUF file of `arts-lite train probe`, made for this very proposer.
             config, extract, same: see `Solver`.
 
@@ -100,9 +101,13 @@ class Solver:
         from arts_lite.engine import EngineConfig
         from arts_lite.proposer import Proposer as GGUFProposer
         from arts_lite.proposer import embedded_proposer
+        from arts_lite.verifier import embedded_verifier
         from arts_lite.verifier.probe import Probe as GGUFProbe
         from arts_lite.verifier.verifier import Verifier as GGUFVerifier
 
+        if verifier is None and proposer is None and probe is None and config.wants_verifier:
+            verifier = embedded_verifier()
+        verifier = verifier or None
         config.require_step_scores(has_verifier=verifier is not None or probe is not None)
         engine_config = EngineConfig(**{"num_traces": config.n, **engine_options})
         with ExitStack() as undone:

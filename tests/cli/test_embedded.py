@@ -10,9 +10,11 @@ from click.testing import CliRunner, Result
 from tiny_gguf import TinyModel, write_tiny_gguf
 
 from arts_lite.cli import main
-from arts_lite.errors import ModelLoadError
+from arts_lite.errors import ModelLoadError, VerifierError
 from arts_lite.experiments.folder import read_folder
 from arts_lite.proposer import embedded_proposer
+from arts_lite.verifier import embedded_verifier
+from arts_lite.verifier.verifier import Verifier
 
 PLAIN = "{% for m in messages %}{{ m['content'] | trim }}{% endfor %}{{ '\\n' }}"
 
@@ -40,7 +42,7 @@ def sdf(*args: str) -> Result:
 
 @pytest.mark.parametrize(
     ("question", "num_prompt_tokens", "chosen_by"),
-    [("make 24 from 3, 5, 7, 8", len("24: 3 5 7 8\n"), "checker"), ("17 times 18", len("17*18\n"), "vote")],
+    [("make 24 from 3, 5, 7, 8", len("24: 3 5 7 8\n"), "checker"), ("17 times 18", len("17*18\n"), "weighted vote")],
 )
 def test_without_a_proposer_the_embedded_one_is_asked_in_plain_form(
     embedded: Path, tmp_path: Path, question: str, num_prompt_tokens: int, chosen_by: str
@@ -49,11 +51,45 @@ def test_without_a_proposer_the_embedded_one_is_asked_in_plain_form(
     assert result.exit_code in (0, 1), result.stderr
     row = json.loads(result.stdout)
     assert (row["question"], row["chosen_by"], row["num_traces"]) == (question, chosen_by, 3)
+    assert row["settings"]["verifier"]["path"] == str(embedded_verifier())
     assert row["settings"]["proposer"]["path"] == str(embedded)
     assert "loading the embedded proposer" in result.stderr
     assert f"{num_prompt_tokens} prompt tokens" in result.stderr
     tree = json.loads((tmp_path / "trees.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     assert tree["question"] == question
+
+
+@pytest.mark.usefixtures("embedded")
+@pytest.mark.parametrize(
+    ("options", "chosen_by"),
+    [
+        (("--verifier", "none"), "vote"),
+        (("--strategy", "vote"), "vote"),
+        (("--strategy", "best-of-n", "--scorer", "length"), "score"),
+    ],
+    ids=str,
+)
+def test_without_a_use_for_it_the_embedded_verifier_stays_away(options: tuple[str, ...], chosen_by: str) -> None:
+    result = solve("--json", *options, "17 times 18")
+    assert result.exit_code in (0, 1), result.stderr
+    row = json.loads(result.stdout)
+    assert row["chosen_by"] == chosen_by
+    assert "verifier" not in row["settings"]
+
+
+def test_a_proposer_of_ones_own_gets_no_verifier_of_ours(tmp_path: Path) -> None:
+    own = write_tasks_model(tmp_path / "own.gguf", ["arithmetic"])
+    row = json.loads(solve("--json", "--proposer", str(own), "17 times 18").stdout)
+    assert row["chosen_by"] == "vote"
+    assert "verifier" not in row["settings"]
+
+
+@pytest.mark.usefixtures("embedded")
+@pytest.mark.parametrize("strategy", ["flow", "beam"])
+def test_guided_strategies_follow_the_embedded_verifier(strategy: str) -> None:
+    result = solve("--json", "--strategy", strategy, "17 times 18")
+    assert result.exit_code in (0, 1), result.stderr
+    assert json.loads(result.stdout)["settings"]["verifier"]["path"] == str(embedded_verifier())
 
 
 @pytest.mark.usefixtures("embedded")
@@ -98,7 +134,7 @@ def test_with_a_prompt_template_any_question_may_be_asked(tmp_path: Path) -> Non
     (tmp_path / "template.txt").write_text("Q: {question}\nA:", encoding="utf-8")
     result = solve("--json", "--prompt-template", str(tmp_path / "template.txt"), "How many?")
     assert result.exit_code in (0, 1), result.stderr
-    assert json.loads(result.stdout)["chosen_by"] == "vote"
+    assert json.loads(result.stdout)["chosen_by"] == "weighted vote"
 
 
 def test_sdf_without_a_proposer_grows_trees_on_plain_prompts(embedded: Path, tmp_path: Path) -> None:
@@ -145,13 +181,41 @@ def test_an_installation_without_the_model_says_so(monkeypatch: pytest.MonkeyPat
     assert "is missing: reinstall arts-lite, or give a model of your own" in result.stderr
 
 
-def test_the_model_that_is_shipped_answers_both_kinds() -> None:
+@pytest.mark.usefixtures("embedded")
+def test_an_installation_without_the_verifier_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("arts_lite.verifier.embedded._FOLDER", tmp_path)
+    with pytest.raises(VerifierError, match=r"tiny-verifier-f16\.gguf is missing: reinstall"):
+        embedded_verifier()
+    result = solve("3+4")
+    assert result.exit_code == 3
+    assert "is missing: reinstall arts-lite, or go without a verifier (--verifier none)" in result.stderr
+    assert solve("--verifier", "none", "3+4").exit_code in (0, 1)
+
+
+def test_the_verifier_that_is_shipped_tells_right_last_lines_from_wrong_ones() -> None:
+    assert embedded_verifier().stat().st_size <= 6_000_000
+    traces = [
+        ("5+7=12; 3 8 12", "8*3=24; 12 24", "24*12=288"),
+        ("5+7=12; 3 8 12", "12-8=4; 3 4", "4*3=12"),
+        ("5+7=12; 3 8 12", "12/3=4; 8 4", "8*4=32"),
+        ("7-5=2; 3 8 2", "3*8=24; 2 24", "24*2=48"),
+        ("8*3=24; 5 7 24", "7-5=2; 24 2", "24-2=22"),
+        ("7-5=2; 3 8 2", "2*8=16; 3 16", "16+3=19"),
+    ]
+    with Verifier.from_gguf(embedded_verifier()) as verifier:
+        for place, right in enumerate(traces):
+            target = right[-1].split("=")[1]
+            flows = [float(one[-1]) for one in verifier.log_flows(f"{target}: 3 5 7 8", traces, ("\n",))]
+            assert max(range(len(traces)), key=flows.__getitem__) == place, (target, flows)
+
+
+def test_the_models_that_are_shipped_answer_both_kinds() -> None:
     try:
         path = embedded_proposer()
     except ModelLoadError as error:
         pytest.skip(str(error))
     assert path.stat().st_size <= 6_000_000
-    for question, chosen_by in (("make 24 from 3, 5, 7, 8", "checker"), ("what is 17 + 4 * 3?", "vote")):
+    for question, chosen_by in (("make 24 from 3, 5, 7, 8", "checker"), ("what is 17 + 4 * 3?", "weighted vote")):
         result = CliRunner().invoke(main, ["solve", "--json", "--n", "64", "--threads", "1", question])
         assert result.exit_code == 0, result.stderr
         row = json.loads(result.stdout)
