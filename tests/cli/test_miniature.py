@@ -55,10 +55,11 @@ def test_a_proposer_from_scratch_comes_first_and_is_what_all_use(tmp_path: Path)
 
 def test_the_deciding_experiment_varies_target_ranking_and_trees(tmp_path: Path) -> None:
     names, _ = planned(tmp_path, "ablate")
-    assert len(names) == 2 + 2 * 2 * 3 + len(BASELINES) + 1 + 2
+    of_largest = 2 + len(BASELINES) + 1  # leaves ranked with either target, baselines, the probe
+    assert len(names) == 2 + 2 * 2 * 3 + of_largest + 2
     assert planned(tmp_path, "ablate", "--quick")[1] <= 10
     runs = {stage.command for stage in Ablation(FULL_ABLATION).stages() if "--mc-share" in stage.command}
-    assert len(runs) == 12
+    assert len(runs) == 12 + 2
     for quick in Ablation(QUICK_ABLATION).stages()[2:-2]:
         assert quick.needs == ("trees-countdown", "trees-arithmetic")
 
