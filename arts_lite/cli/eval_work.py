@@ -46,6 +46,10 @@ class EvalWork:
         self._ks = read_ks(options["ks"])
         self._pooled, self._live = read_strategies(options["strategies"])
         self._files = named_files(options["verifiers"])
+        from arts_lite.engine.gguf import read_header  # binds the native library, which `--help` does without
+
+        for path in self._files.values():
+            read_header(path)  # better refused now than when the pool is sampled
         for name in self._live:
             live_config(name, self._ks[-1], options).require_step_scores(has_verifier=bool(self._files))
             if name in NEED_FLOWS and not self._files:

@@ -107,7 +107,7 @@ class Solver:
 
         if verifier is None and proposer is None and probe is None and config.wants_verifier:
             verifier = embedded_verifier()
-        verifier = verifier or None
+        verifier = None if verifier is False else verifier
         config.require_step_scores(has_verifier=verifier is not None or probe is not None)
         engine_config = EngineConfig(**{"num_traces": config.n, **engine_options})
         with ExitStack() as undone:

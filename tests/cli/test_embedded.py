@@ -77,6 +77,13 @@ def test_without_a_use_for_it_the_embedded_verifier_stays_away(options: tuple[st
     assert "verifier" not in row["settings"]
 
 
+@pytest.mark.usefixtures("embedded")
+def test_an_empty_name_is_no_way_to_do_without_the_verifier() -> None:
+    result = solve("--verifier", "", "17 times 18")
+    assert result.exit_code == 3
+    assert result.stdout == ""
+
+
 def test_a_proposer_of_ones_own_gets_no_verifier_of_ours(tmp_path: Path) -> None:
     own = write_tasks_model(tmp_path / "own.gguf", ["arithmetic"])
     row = json.loads(solve("--json", "--proposer", str(own), "17 times 18").stdout)

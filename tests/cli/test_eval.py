@@ -82,6 +82,14 @@ def test_the_embedded_proposer_is_evaluated_with_a_verifier_added_later(
     assert "best-of-n:flow/product" in table
 
 
+def test_a_verifier_that_is_not_there_is_told_before_anything_is_sampled(run_eval: Eval, tmp_path: Path) -> None:
+    options = ("--task", "countdown", "--num-problems", "2", "--n", "2", "--out", tmp_path / "d")
+    result = run_eval(*options, "--verifier", tmp_path / "missing.gguf")
+    assert result.returncode == 3
+    assert "missing.gguf does not exist; check the path" in result.stderr
+    assert not (tmp_path / "d").exists()
+
+
 def test_what_needs_flows_is_left_out_with_a_verifier_that_only_orders(
     run_eval: Eval, order_path: Path, tmp_path: Path
 ) -> None:
