@@ -14,6 +14,8 @@ from arts_lite.tasks import Rewards
 from arts_lite.train.trees import TrainingTree, log_targets
 
 Floats = NDArray[np.float64]
+_LEAST_PROB = 1e-6  # no verdict is taken for more certain
+_NUM_HALVINGS = 12
 
 
 class Calibrated(Protocol):
@@ -109,6 +111,42 @@ def target_noise(trees: Sequence[TrainingTree], estimator: str) -> float:
     return float(np.mean(variances)) if variances else math.nan
 
 
+def fit_log_prob_weight(
+    trees: Sequence[TrainingTree], values: Sequence[ArrayLike], objective: Calibrated, rewards: Rewards
+) -> float:
+    """Weigh a trace's log-prob under the proposer beside the verifier's verdict, by which of two traces is right.
+
+    If a is right and b wrong, the model is P(a rather than b) = sigmoid(d + w e), with d the difference of the log-odds
+    that the verifier gives and e that of the log-probs; w is its maximum likelihood on all such pairs of main traces,
+    each problem weighing the same. With w = 1 the odds of an answer are those of the verifier times the chance that the
+    proposer gives it; w = 0: the proposer's likelihood tells nothing that the verifier does not know.
+
+    Args:
+        values: per tree, float[num_nodes].
+
+    Returns:
+        w in [0, 1]; 0 without a pair.
+    """
+    verdicts, likelihoods, weights = list[Floats](), list[Floats](), list[Floats]()
+    for tree, one in zip(trees, values, strict=True):
+        nodes, right = tree.trace_node[tree.trace_is_main], tree.trace_correct[tree.trace_is_main]
+        if not right.any() or right.all():
+            continue
+        prob = np.clip(objective.prob_correct(_finite(one)[nodes], rewards), _LEAST_PROB, 1 - _LEAST_PROB)
+        for kept, told in ((verdicts, np.log(prob / (1 - prob))), (likelihoods, _log_probs(tree)[nodes])):
+            kept.append((told[right][:, None] - told[~right]).ravel())
+        weights.append(np.full(len(verdicts[-1]), 1 / len(verdicts[-1])))
+    d, e, share = _joined(verdicts), _joined(likelihoods), _joined(weights)
+    if not len(d):
+        return 0.0
+    low, high = 0.0, 1.0
+    for _ in range(_NUM_HALVINGS):  # the log-likelihood is concave in w
+        middle = (low + high) / 2
+        slope = float((share * e * np.exp(-np.logaddexp(0.0, d + middle * e))).sum())
+        low, high = (middle, high) if slope > 0 else (low, middle)
+    return round((low + high) / 2, 3)
+
+
 def dev_metrics(
     trees: Sequence[TrainingTree],
     values: Sequence[ArrayLike],
@@ -163,6 +201,14 @@ def dev_metrics(
         told[f"{name}ece"] = expected_calibration_error(prob, ups, leaves)
         told[f"{name}brier"] = brier(prob, ups, leaves)
     return told
+
+
+def _log_probs(tree: TrainingTree) -> Floats:
+    """Of the whole prefix under the proposer, per node."""
+    total = tree.log_pf_model.copy()
+    for node in range(1, tree.num_nodes):
+        total[node] += total[tree.parent[node]]
+    return np.asarray(total)
 
 
 def _best_of(trees: Sequence[TrainingTree], scored: Sequence[Floats], ks: Sequence[int]) -> dict[str, float]:

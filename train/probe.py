@@ -17,7 +17,8 @@ from arts_lite.errors import TrainingError
 from arts_lite.proposer import Proposer
 from arts_lite.train.dataset import DataConfig, TreeDataset, read_dataset
 from arts_lite.train.head_fit import FitConfig, fit_head
-from arts_lite.train.objectives import Objective, make_objective
+from arts_lite.train.metrics import fit_log_prob_weight
+from arts_lite.train.objectives import Link, Objective, make_objective
 from arts_lite.train.probe_file import write_probe
 from arts_lite.train.rundir import RunDirectory
 from arts_lite.train.states import StateFolder, reading_config
@@ -129,6 +130,10 @@ class ProbeTraining:
         self.run.forget_metrics_after(0)
         for line in fit.lines:
             self.run.log(step=int(line["epoch"]), **line)
+        weight = 0.0
+        if self.objective.link is not Link.SCORE:
+            values = [fit.head(rows) for rows in states[num_train:]]
+            weight = fit_log_prob_weight(self.data.dev, values, self.objective, self.data.rewards)
         options = dataclasses.asdict(self.objective.options)
         told = {
             "options": options,
@@ -143,6 +148,7 @@ class ProbeTraining:
             proposer_name=self.name,
             estimator=str(options.get("estimator") or options.get("labels") or ""),
             output=self.objective.link.value,
+            log_prob_weight=weight,
             reward_correct=self.data.rewards.correct,
             reward_wrong=self.data.rewards.wrong,
             metrics=told,

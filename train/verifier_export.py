@@ -11,6 +11,7 @@ from arts_lite.errors import TrainingError
 from arts_lite.train.gguf_files import Template
 from arts_lite.train.gguf_vocab import GGUFTokeniser, first_difference
 from arts_lite.train.hf_weights import check_exportable
+from arts_lite.train.metrics import fit_log_prob_weight
 from arts_lite.train.objectives import Link
 from arts_lite.train.transformer import Transformer
 from arts_lite.train.verifier import VerifierTraining
@@ -97,6 +98,9 @@ def format_of(training: VerifierTraining) -> VerifierFormat:
     metrics = [line for line in training.run.metrics() if "bon_accuracy" in line]
     # of equal ones the later, as the weights are
     best: dict[str, Any] = max(reversed(metrics), key=lambda line: line["bon_accuracy"], default={})
+    weight = 0.0
+    if training.data.dev and objective.link is not Link.SCORE:
+        weight = fit_log_prob_weight(training.data.dev, training.dev_values(), objective, rewards)
     told: dict[str, Any] = {
         "options": options,
         "trees": training.data.to_dict(),
@@ -109,6 +113,7 @@ def format_of(training: VerifierTraining) -> VerifierFormat:
         head=training.model.numpy_head(),
         estimator=str(options.get("estimator") or options.get("labels") or ""),
         output=_OUTPUTS[objective.link],
+        log_prob_weight=weight,
         reward_correct=rewards.correct,
         reward_wrong=rewards.wrong,
         base_name=Path(training.config.base).name if Path(training.config.base).exists() else training.config.base,

@@ -17,7 +17,7 @@ _SAMPLING = ("temperature", "top_p", "top_k", "min_p")
 _ENGINE = ("ctx_size", "gpu_layers", "threads", "kv_type", "reproducible")
 _SEARCH = (
     *("strategy", "n", "fork_prob", "max_fork_depth", "beam_width", "c_puct"),
-    *("confidence", "concurrency", "prune_below", "flow_temperature"),
+    *("confidence", "concurrency", "prune_below", "flow_temperature", "log_prob_weight"),
     *("scorer", "aggregation", "seed", "max_tokens"),
     *("budget_tokens", "budget_seconds", "budget_nodes", "system", "prompt_template"),
 )
@@ -107,7 +107,12 @@ search_options = option_group(
     click.option(
         "--flow-temperature",
         type=click.FloatRange(0),
-        help="flow: how freely places are drawn; 1: as flow is, 0: the best.  [default: 0.2]",
+        help="flow: how freely places are drawn; 1: as flow is, 0: the best.  [default: 1]",
+    ),
+    click.option(
+        "--log-prob-weight",
+        type=click.FloatRange(0),
+        help="What a nat of a trace's log-prob adds to its log-flow.  [default: the verifier's own]",
     ),
     click.option(
         "--scorer",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from arts_lite.experiments.figures import Evaluation, Values, difference, mean, recovered
+from arts_lite.experiments.methods import JOINT
 from arts_lite.experiments.miniature import VERIFIERS
 from arts_lite.experiments.pipeline import Stage, write_json
 from arts_lite.experiments.sizes import RATES, AblationSizes, Rates
@@ -35,7 +36,7 @@ REFERENCE = "monte-carlo"
 BASELINES = tuple(name for name in VERIFIERS if name != "arts-expected")
 """Those of the miniature; arts-expected is the bootstrapped arm."""
 PROBE = "probe"
-AGGREGATIONS = ("last", "min", "mean", "joint")
+AGGREGATIONS = ("last", "min", "mean", JOINT)
 _LEAVES = 2.5
 _PROGRAM = ("-m", "arts_lite")
 _MAX_TOKENS = ("--max-tokens", "400")

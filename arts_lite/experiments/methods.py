@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,13 @@ from arts_lite.experiments.pool import PoolProblem, aggregated
 from arts_lite.experiments.scoring import Reading, Scores
 from arts_lite.report.estimators import best_of_k, pass_at_k
 from arts_lite.report.votes import Ballots, vote_at_k
-from arts_lite.search.scorers import AGGREGATIONS, with_prior
+from arts_lite.search.scorers import AGGREGATIONS
 
+JOINT = "joint"
+"""Beside the aggregations: the last step's score plus the whole trace's log-prob, whatever the scorer's own weight is.
+
+With log-flows, the log-flow of the target pi(x) R(x) (arXiv 2602.12846, section 3).
+"""
 POOL_STRATEGIES = ("random", "oracle", "majority", "best-of-n", "weighted-vote")
 
 
@@ -96,23 +100,22 @@ def _scored(
     whole = {one.id: np.array([own[-1] if own else -math.inf for own in one.log_probs]) for one in pool}
     yield "logprob", None, True, whole, {}
     for scorer in scores:
-        for aggregation in AGGREGATIONS:
+        own = scorer.aggregation, scorer.log_prob_weight
+        ways = [(own[0], *own), *((name, name, 0.0) for name in AGGREGATIONS), (JOINT, "last", 1.0)]
+        for place, (name, aggregation, weight) in enumerate(ways):
+            if place and (aggregation, weight) == own:
+                continue
             values = {
-                one.id: _of_traces(scorer.readings[one.id], one, aggregation)
+                one.id: _of_traces(scorer.readings[one.id], one, aggregation, weight)
                 for one in pool
                 if one.id in scorer.readings
             }
-            yield scorer.name, aggregation, aggregation == scorer.aggregation, values, scorer.readings
+            yield scorer.name, name, place == 0, values, scorer.readings
 
 
-def _of_traces(reading: Reading, problem: PoolProblem, aggregation: str) -> NDArray[np.float64]:
-    aggregate = with_prior(aggregation)
-    return np.array(
-        [
-            aggregated(list(own), partial(aggregate, log_prob=float(log_prob)))
-            for own, log_prob in zip(reading.values, problem.total_log_probs, strict=True)
-        ]
-    )
+def _of_traces(reading: Reading, problem: PoolProblem, aggregation: str, weight: float) -> NDArray[np.float64]:
+    scores = np.array([aggregated(list(own), AGGREGATIONS[aggregation]) for own in reading.values])
+    return np.asarray(scores + weight * problem.total_log_probs)
 
 
 def _method(

@@ -121,6 +121,10 @@ class PoolProblem:
         sums = [np.cumsum(self.tree.log_pf_model[path]) for path in self.paths]
         return [[float(one) for one in total / ends] for total, ends in zip(sums, self.step_ends, strict=True)]
 
+    def log_prob(self, trace: int, num_steps: int) -> float:
+        """Log-prob of a trace's first steps under the proposer."""
+        return float(self.tree.log_pf_model[self.paths[trace][:num_steps]].sum())
+
     @cached_property
     def total_log_probs(self) -> NDArray[np.float64]:
         """float[n]: log-prob of each whole trace under the proposer."""

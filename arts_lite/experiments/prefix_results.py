@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from arts_lite.experiments.lines import read_lines
+from arts_lite.experiments.methods import JOINT
 from arts_lite.experiments.pool import PoolProblem, aggregated
 from arts_lite.experiments.prefixes import LINES, PREFIXES
 from arts_lite.experiments.scoring import Scores
 from arts_lite.report.bootstrap import Bootstrap
 from arts_lite.report.estimators import ordered_pairs
-from arts_lite.search.scorers import AGGREGATIONS, JOINT
+from arts_lite.search.scorers import AGGREGATIONS
 
 DEFINITION = (
     "Share of pairs of prefixes of one problem that values order as the labels do (the share of fresh rollouts that "
@@ -86,14 +87,14 @@ def _values(
             problem.log_probs[line["trace"]][line["num_steps"] - 1] for line in labels[problem.id]
         ]
     for scorer in scores:
-        for name, aggregate in AGGREGATIONS.items():
-            if name == JOINT:  # of whole traces
-                continue
+        ways = [*((name, name, 0.0) for name in AGGREGATIONS), (JOINT, "last", 1.0)]
+        for name, aggregation, weight in ways:
             own = found[scorer.name, name] = {}
             for problem in problems:
                 if (reading := scorer.readings.get(problem.id)) is not None:
                     own[problem.id] = [
-                        aggregated(list(reading.values[line["trace"]][: line["num_steps"]]), aggregate)
+                        aggregated(list(reading.values[line["trace"]][: line["num_steps"]]), AGGREGATIONS[aggregation])
+                        + weight * problem.log_prob(line["trace"], line["num_steps"])
                         for line in labels[problem.id]
                     ]
     return found

@@ -39,7 +39,7 @@ class VerifierReader:
 
     def __init__(self, name: str, verifier: Verifier, settings: Mapping[str, Any]) -> None:
         self.name = check_name(name)
-        self.settings = {**settings, "aggregation": verifier.aggregation}
+        self.settings = {**settings, "aggregation": verifier.aggregation, "log_prob_weight": verifier.log_prob_weight}
         self._verifier = verifier
 
     def read(self, problem: PoolProblem) -> Reading:
@@ -66,7 +66,7 @@ class ProbeReader:
         self, name: str, probe: Probe, proposer: Proposer, settings: Mapping[str, Any], *, system: str | None = None
     ) -> None:
         self.name = check_name(name)
-        self.settings = {**settings, "aggregation": probe.aggregation}
+        self.settings = {**settings, "aggregation": probe.aggregation, "log_prob_weight": probe.log_prob_weight}
         self._probe = probe
         self._proposer = proposer
         self._system = system

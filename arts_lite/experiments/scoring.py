@@ -140,6 +140,11 @@ class Scores:
         """How it is used unless told otherwise."""
         return str(self.settings.get("aggregation", "last"))
 
+    @property
+    def log_prob_weight(self) -> float:
+        """What a nat of a trace's log-prob adds to its score, unless told otherwise."""
+        return float(self.settings.get("log_prob_weight", 0.0))
+
 
 def read_scores(folder: Path, pool: Sequence[PoolProblem]) -> dict[str, Reading]:
     """Read one scorer's values. Raises DatasetError: they are of other traces; LinesError: damaged."""

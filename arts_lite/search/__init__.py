@@ -12,13 +12,10 @@ from arts_lite.search.protocols import Engine
 from arts_lite.search.record import Branch, BranchState, SearchTree, Step
 from arts_lite.search.scorers import (
     AGGREGATIONS,
-    JOINT,
     SCORERS,
-    Aggregate,
     Scorer,
     StepScorer,
     make_scorer,
-    with_prior,
 )
 from arts_lite.search.stopping import FlowRange
 from arts_lite.search.strategies import NEED_STEP_SCORES, STRATEGIES, make_strategy
@@ -26,8 +23,6 @@ from arts_lite.search.strategy import Strategy, StrategySettings
 
 __all__ = [
     "AGGREGATIONS",
-    "Aggregate",
-    "JOINT",
     "Branch",
     "BranchState",
     "Budget",
@@ -50,6 +45,5 @@ __all__ = [
     "Strategy",
     "StrategySettings",
     "make_scorer",
-    "with_prior",
     "make_strategy",
 ]

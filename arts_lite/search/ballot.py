@@ -47,28 +47,43 @@ def by_vote(tree: SearchTree) -> Decision:
     return _decision(tree, groups, winner, "vote")
 
 
-def by_score(tree: SearchTree) -> Decision:
-    """Choose the best scored leaf, of those that give an answer at all; of equally good ones the earliest opened."""
+def by_score(tree: SearchTree, log_prob_weight: float = 0.0) -> Decision:
+    """Choose the best scored leaf, of those that give an answer at all; of equally good ones the earliest opened.
+
+    Args:
+        log_prob_weight: what a nat of a leaf's log-prob adds to its score. With a log-flow as score and 1, the log-flow
+            of the target pi(x) R(x) (arXiv 2602.12846, section 3).
+    """
     groups = _groups(tree.leaves())
-    winner = min(groups, key=lambda group: (_rank(best_scored(group)), best_scored(group).index), default=None)
-    return _decision(tree, groups, winner, "score")
+
+    def first(group: list[Branch]) -> tuple[float, int]:
+        return min((_rank(branch, log_prob_weight), branch.index) for branch in group)
+
+    return _decision(tree, groups, min(groups, key=first, default=None), "score", log_prob_weight)
 
 
-def by_weight(tree: SearchTree) -> Decision:
+def by_weight(tree: SearchTree, log_prob_weight: float = 0.0) -> Decision:
     """Choose the answer whose leaves weigh most together, each exp(score); of equally heavy ones the earliest opened.
 
     With log-flows as scores, a leaf weighs its flow (weighted self-consistency: Wang et al., arXiv 2203.11171).
+
+    Args:
+        log_prob_weight: see `by_score`.
     """
     groups = _groups(tree.leaves())
-    best = max((-_rank(branch) for group in groups for branch in group), default=-math.inf)
+
+    def score(branch: Branch) -> float:
+        return -_rank(branch, log_prob_weight)
+
+    best = max((score(branch) for group in groups for branch in group), default=-math.inf)
 
     def weight(group: list[Branch]) -> float:
         if math.isinf(best):  # nothing weighs anything, or what is infinite outweighs all else
-            return sum(-_rank(branch) == math.inf for branch in group)
-        return math.fsum(math.exp(-_rank(branch) - best) for branch in group)
+            return sum(score(branch) == math.inf for branch in group)
+        return math.fsum(math.exp(score(branch) - best) for branch in group)
 
     winner = min(groups, key=lambda group: (-weight(group), group[0].index), default=None)
-    return _decision(tree, groups, winner, "weighted vote")
+    return _decision(tree, groups, winner, "weighted vote", log_prob_weight)
 
 
 def by_posterior(tree: SearchTree, posterior: Mapping[int, float]) -> Decision:
@@ -104,9 +119,9 @@ def is_decided(groups: Sequence[Sequence[int]], undecided: Sequence[int]) -> boo
     return all(_is_beaten(leader, other, undecided) for other in [*others, []])
 
 
-def best_scored(branches: Sequence[Branch]) -> Branch:
+def best_scored(branches: Sequence[Branch], log_prob_weight: float = 0.0) -> Branch:
     """Find the branch with the highest score, the earliest opened of equals; one without a score, or nan, is last."""
-    return min(branches, key=lambda branch: (_rank(branch), branch.index))
+    return min(branches, key=lambda branch: (_rank(branch, log_prob_weight), branch.index))
 
 
 def _is_beaten(leader: Sequence[int], other: Sequence[int], undecided: Sequence[int]) -> bool:
@@ -123,12 +138,16 @@ def _groups(leaves: Sequence[Branch]) -> list[list[Branch]]:
     return list(groups.values())
 
 
-def _rank(branch: Branch) -> float:
+def _rank(branch: Branch, log_prob_weight: float = 0.0) -> float:
     """Sort key, the best score first; no score, or one that is no number, comes last."""
-    return math.inf if branch.score is None or math.isnan(branch.score) else -branch.score
+    if branch.score is None or math.isnan(branch.score):
+        return math.inf
+    return -(branch.score + log_prob_weight * branch.log_prob)
 
 
-def _decision(tree: SearchTree, groups: list[list[Branch]], winner: list[Branch] | None, by: str) -> Decision:
+def _decision(
+    tree: SearchTree, groups: list[list[Branch]], winner: list[Branch] | None, by: str, log_prob_weight: float = 0.0
+) -> Decision:
     rest = sorted(
         (group for group in groups if group is not winner),
         key=lambda group: (-len(group), _rank(best_scored(group)), group[0].index),
@@ -138,7 +157,8 @@ def _decision(tree: SearchTree, groups: list[list[Branch]], winner: list[Branch]
         leaves = tree.leaves()
         return Decision(None, best_scored(leaves).index if leaves else None, 0, candidates, by)
     chosen = _candidate(winner)
-    return Decision(chosen.answer, best_scored(winner).index, len(winner), (chosen, *candidates), by)
+    shown = best_scored(winner, log_prob_weight)
+    return Decision(chosen.answer, shown.index, len(winner), (chosen, *candidates), by)
 
 
 def _candidate(group: list[Branch]) -> Candidate:

@@ -25,6 +25,7 @@ class BeamSearch:
         self._n = settings.n
         self._width = settings.beam_width
         self._aggregate = AGGREGATIONS[settings.aggregation]
+        self._log_prob_weight = settings.log_prob_weight
         self._round = Round()
         self._num_leaves = 0
 
@@ -42,13 +43,13 @@ class BeamSearch:
 
     def decide(self, tree: SearchTree) -> Decision:
         """Take the answer that weighs most."""
-        return by_weight(tree)
+        return by_weight(tree, self._log_prob_weight)
 
     def _next_round(self, tree: SearchTree) -> Iterator[Action]:
         beams = [branch for branch in self._round.members(tree) if branch.is_alive]
         num_places = self._n - self._num_leaves
         num_kept = -(-num_places // self._width)
-        kept = ranked(distinct(beams), self._aggregate)[:num_kept]
+        kept = ranked(distinct(beams), self._aggregate, self._log_prob_weight)[:num_kept]
         for beam in beams:
             if all(beam is not other for other in kept):
                 yield Prune(beam.index, f"not among the best {num_kept} beams")

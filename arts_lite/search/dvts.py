@@ -24,6 +24,7 @@ class DiverseVerifierTreeSearch:
         self._n = settings.n
         self._width = settings.beam_width
         self._aggregate = AGGREGATIONS[settings.aggregation]
+        self._log_prob_weight = settings.log_prob_weight
         self._subtrees: list[Round] = []
 
     def start(self, tree: SearchTree) -> Iterator[Action]:
@@ -43,11 +44,11 @@ class DiverseVerifierTreeSearch:
 
     def decide(self, tree: SearchTree) -> Decision:
         """Take the answer that weighs most."""
-        return by_weight(tree)
+        return by_weight(tree, self._log_prob_weight)
 
     def _descend(self, tree: SearchTree, place: int) -> Iterator[Action]:
         subtree = self._subtrees[place]
-        best, *others = ranked(subtree.members(tree), self._aggregate)
+        best, *others = ranked(subtree.members(tree), self._aggregate, self._log_prob_weight)
         for other in others:
             if other.is_alive:
                 yield Prune(other.index, "not the best of its subtree")

@@ -47,7 +47,7 @@ class FlowSearch:
     def start(self, tree: SearchTree) -> Iterator[Action]:
         """Open the first traces. Raises VerifierError: there are no flows."""
         self._flows = require_flows(self._settings.flows, "flow search")
-        self._places = FlowTree(self._flows)
+        self._places = FlowTree(self._flows, self._settings.log_prob_weight)
         for _ in range(wave_size(0, self._settings.concurrency)):
             yield from self._begin(tree, self._places.root)
 
@@ -65,7 +65,8 @@ class FlowSearch:
 
     def decide(self, tree: SearchTree) -> Decision:
         """Take the answer that is most likely right."""
-        return by_posterior(tree, answer_posterior(tree, require_flows(self._settings.flows, "flow search")))
+        flows = require_flows(self._settings.flows, "flow search")
+        return by_posterior(tree, answer_posterior(tree, flows, self._settings.log_prob_weight))
 
     def _decide(self, tree: SearchTree, stopped: Sequence[Branch]) -> Iterator[Action]:
         chance = self._surest(tree) if any(branch.has_ended for branch in stopped) else 0.0
@@ -91,7 +92,7 @@ class FlowSearch:
             yield from self._clear(branch)
 
     def _surest(self, tree: SearchTree) -> float:
-        return max(answer_posterior(tree, self._flows).values(), default=0.0)
+        return max(answer_posterior(tree, self._flows, self._settings.log_prob_weight).values(), default=0.0)
 
     def _stop(self, reason: StopReason, why: str) -> Iterator[Action]:
         for index, fall in sorted(self._whys.items()):
@@ -136,7 +137,7 @@ class FlowSearch:
         room = self._tokens_left(tree) / trace_tokens
         room -= sum(self._places.remaining(self._places.place(branch)) for branch in going)
         found: list[Place] = []
-        chance_of_none = math.prod(1 - self._places.place(branch).value for branch in going)
+        chance_of_none = math.prod(1 - self._places.chance(self._places.place(branch)) for branch in going)
         while len(found) < num_free:
             place = self._walk(tree, room)
             is_speculative = chance_of_none < 0.5 and self._settings.concurrency is None
@@ -144,7 +145,7 @@ class FlowSearch:
                 break
             found.append(place)
             room -= self._places.remaining(place)
-            chance_of_none *= 1 - place.value
+            chance_of_none *= 1 - self._places.chance(place)
         return found
 
     def _walk(self, tree: SearchTree, room: float) -> Place:

@@ -61,8 +61,11 @@ class Round:
         self._missing.add(index)
 
 
-def worth(branch: Branch, aggregate: Aggregate) -> float:
+def worth(branch: Branch, aggregate: Aggregate, log_prob_weight: float = 0.0) -> float:
     """Score a branch as it is: a whole trace by its own score, a prefix by its steps'; -inf if it has none.
+
+    Args:
+        log_prob_weight: what a nat of its log-prob under the model adds.
 
     Raises:
         ValueError: the scorer scores no steps.
@@ -76,12 +79,12 @@ def worth(branch: Branch, aggregate: Aggregate) -> float:
         )
     else:
         value = aggregate(branch.step_scores)
-    return -math.inf if math.isnan(value) else min(value, _MOST)
+    return -math.inf if math.isnan(value) else min(value + log_prob_weight * branch.log_prob, _MOST)
 
 
-def ranked(branches: Iterable[Branch], aggregate: Aggregate) -> list[Branch]:
+def ranked(branches: Iterable[Branch], aggregate: Aggregate, log_prob_weight: float = 0.0) -> list[Branch]:
     """Sort branches by their worth, best first, equal ones in order of opening."""
-    return sorted(branches, key=lambda branch: (-worth(branch, aggregate), branch.index))
+    return sorted(branches, key=lambda branch: (-worth(branch, aggregate, log_prob_weight), branch.index))
 
 
 def distinct(branches: Iterable[Branch]) -> list[Branch]:

@@ -108,7 +108,7 @@ class LiveBranches:
         for end in self._engine.boundaries(handle):
             start = self._end_of_steps(branch)
             if end > start:
-                self._tree.add_step(branch, Step(start, end, self._text(handle, start, end)))
+                self._tree.add_step(branch, self._step(handle, start, end))
         self._read_values(branch)
 
     def read_all(self, branch: Branch) -> None:
@@ -125,12 +125,11 @@ class LiveBranches:
         start = self._end_of_steps(branch)
         if branch.num_own_tokens == 0 or start == branch.length:
             return
-        text = self._text(handle, start)
-        if text.strip() or branch.num_own_steps == 0:
-            self._tree.add_step(branch, Step(start, branch.length, text))
+        step = self._step(handle, start, branch.length)
+        if step.text.strip() or branch.num_own_steps == 0:
+            self._tree.add_step(branch, step)
         else:  # nothing visible: it belongs to the step before, whose end a stop string may have swallowed
-            start = branch.steps[-1].start
-            branch.steps[-1] = Step(start, branch.length, self._text(handle, start))
+            branch.steps[-1] = self._step(handle, branch.steps[-1].start, branch.length)
 
     def _read_values(self, branch: Branch) -> None:
         read = self._request.read_values
@@ -145,6 +144,12 @@ class LiveBranches:
 
     def _end_of_steps(self, branch: Branch) -> int:
         return branch.steps[-1].end if branch.steps else self._tree.num_prompt_tokens
+
+    def _step(self, handle: BranchId, start: int, end: int) -> Step:
+        prompt = self._tree.num_prompt_tokens
+        log_probs, _ = self._engine.log_probs(handle)
+        log_prob = float(np.sum(log_probs[start - prompt : end - prompt], dtype=np.float64))
+        return Step(start, end, self._text(handle, start, end), log_prob)
 
     def _text(self, handle: BranchId, start: int | None = None, end: int | None = None) -> str:
         return self._engine.text(handle, start, end).decode("utf-8", errors="replace")

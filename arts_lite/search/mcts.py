@@ -75,6 +75,7 @@ class MonteCarloTreeSearch:
     def __init__(self, settings: StrategySettings) -> None:
         self.root = Node(None)
         self._n = settings.n
+        self._log_prob_weight = settings.log_prob_weight
         self._width = settings.beam_width
         self._c_puct = settings.c_puct
         self._aggregate = AGGREGATIONS[settings.aggregation]
@@ -104,7 +105,7 @@ class MonteCarloTreeSearch:
 
     def decide(self, tree: SearchTree) -> Decision:
         """Take the answer that weighs most."""
-        return by_weight(tree)
+        return by_weight(tree, self._log_prob_weight)
 
     def _draw(self, tree: SearchTree, node: Node) -> Iterator[Action]:
         self._drawing, self._round = node, Round()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -26,11 +27,12 @@ class BranchState(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Tokens [start, end) of a branch; the node that they lead to is the prefix [0, end)."""
+    """Tokens [start, end) of a branch; the node that they lead to is the prefix [0, end). `log_prob`: the model's."""
 
     start: int
     end: int
     text: str
+    log_prob: float = 0.0
 
 
 @dataclass(slots=True)
@@ -93,6 +95,11 @@ class Branch:
     def num_own_tokens(self) -> int:
         """Tokens that it generated itself."""
         return self.length - self.start
+
+    @property
+    def log_prob(self) -> float:
+        """Log-probability of its complete steps under the model, those before the fork included."""
+        return math.fsum(step.log_prob for step in self.steps)
 
     @property
     def num_own_steps(self) -> int:

@@ -39,7 +39,7 @@ class BestOfN:
 
     def decide(self, tree: SearchTree) -> Decision:
         """Take the best scored trace's answer."""
-        return by_score(tree)
+        return by_score(tree, self._settings.log_prob_weight)
 
     def _is_sure(self, tree: SearchTree) -> bool:
         if self._confidence is None or any(branch.is_alive for branch in tree.branches):
@@ -47,7 +47,10 @@ class BestOfN:
         chosen = self.decide(tree).branch
         group = None if chosen is None else tree.branches[chosen].group
         flows = require_flows(self._settings.flows, "confidence in a scored answer")
-        return group is not None and answer_posterior(tree, flows)[group] >= self._confidence
+        return (
+            group is not None
+            and answer_posterior(tree, flows, self._settings.log_prob_weight)[group] >= self._confidence
+        )
 
 
 class WeightedVote(BestOfN):
@@ -55,7 +58,7 @@ class WeightedVote(BestOfN):
 
     def decide(self, tree: SearchTree) -> Decision:
         """Take the answer that weighs most."""
-        return by_weight(tree)
+        return by_weight(tree, self._settings.log_prob_weight)
 
 
 class Vote:

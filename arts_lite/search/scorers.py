@@ -59,43 +59,13 @@ def _log_mean(scores: Sequence[float]) -> float:
     return high + math.log(math.fsum(math.exp(score - high) for score in scores) / len(scores))
 
 
-JOINT = "joint"
-"""The aggregation that adds a whole trace's log-prob under the model to its last step's score.
-
-Of log F(x), a flow whose target is R(x), it makes the log-flow of the target pi(x) R(x) (arXiv 2602.12846, section 3):
-with P(right | x) for F(x), the chance that the proposer writes x and is right.
-"""
-
 AGGREGATIONS: Mapping[str, Callable[[Sequence[float]], float]] = {
     "last": lambda scores: scores[-1],
     "min": min,
     "mean": _log_mean,
     "product": math.fsum,
-    JOINT: lambda scores: scores[-1],
 }
-"""Ways to make one score of step scores, which are logs; "mean" and "product" are of what they are logs of.
-
-"joint" is the last one here; `with_prior` adds the rest.
-"""
-
-
-class Aggregate(Protocol):
-    """Makes one score of a whole trace."""
-
-    def __call__(self, scores: Sequence[float], log_prob: float) -> float:
-        """Take its step scores, at least one, and its log-prob under the model."""
-        ...
-
-
-def with_prior(aggregation: str) -> Aggregate:
-    """Aggregate whole traces; "joint" adds their log-prob under the model, the others have no use for it."""
-    aggregate = AGGREGATIONS[aggregation]
-
-    def score(scores: Sequence[float], log_prob: float) -> float:
-        return aggregate(scores) + (log_prob if aggregation == JOINT else 0.0)
-
-    return score
-
+"""Ways to make one score of step scores, which are logs; "mean" and "product" are of what they are logs of."""
 
 SCORERS: Mapping[str, Callable[[], Scorer]] = {"logprob": LogProb, "logprob-sum": LogProbSum, "length": Length}
 

@@ -41,7 +41,7 @@ class SparseDeepFork:
 
     def decide(self, tree: SearchTree) -> Decision:
         """Let all leaves vote, or take the best scored one."""
-        return by_score(tree) if self._settings.by_score else by_vote(tree)
+        return by_score(tree, self._settings.log_prob_weight) if self._settings.by_score else by_vote(tree)
 
     def _may_fork(self, depth: int) -> bool:
         return depth < self._settings.max_fork_depth

@@ -44,8 +44,8 @@ def require_flows(flows: FlowRange | None, what: str) -> FlowRange:
     if flows is None:
         raise VerifierError(
             f"{what} needs flows, but the scorer gives none: give a verifier (--verifier FILE) that was trained with "
-            "flow, prm or orm, with the same rewards as the probe, no other scorer, and no --aggregation product or "
-            "joint, which are no flows; or take --strategy vote"
+            "flow, prm or orm, with the same rewards as the probe, no other scorer, and no --aggregation product, "
+            "which is no flow; or take --strategy vote"
         )
     return flows
 
@@ -59,19 +59,26 @@ def wave_size(num_ended: int, concurrency: int | None) -> int:
     return max(1, num_ended // 2) if concurrency is None else concurrency
 
 
-def answer_posterior(tree: SearchTree, flows: FlowRange) -> Mapping[int, float]:
+def answer_posterior(tree: SearchTree, flows: FlowRange, log_prob_weight: float = 0.0) -> Mapping[int, float]:
     """P(correct) of each answer (by `Branch.group`), given all leaves; what is missing to 1 is "none of them".
 
     Leaves that give one answer are readings of one fact. Their mean log-odds count as sqrt(m) independent readings if
     they are in favour, as one otherwise: the errors of a verifier's readings of one answer go together, and wrong
     traces do not become less likely wrong by being many. m counts a fork by the share of its tokens that are its own.
     At most one answer is right: P(a) = o_a / (1 + sum of all o), with o the odds.
+
+    Args:
+        log_prob_weight: log-odds that a nat of a leaf's log-prob, against the leaves' mean, adds to those of its flow.
     """
+    leaves = [leaf for leaf in tree.leaves() if leaf.group is not None and leaf.score is not None]
+    mean = math.fsum(leaf.log_prob for leaf in leaves) / max(len(leaves), 1)
     readings: dict[int, list[tuple[float, float]]] = {}
-    for leaf in tree.leaves():
-        if leaf.group is not None and leaf.score is not None:
-            chance = flows.probability(leaf.score)
-            readings.setdefault(leaf.group, []).append((_own_share(tree, leaf), math.log(chance / (1 - chance))))
+    for leaf in leaves:
+        assert leaf.group is not None
+        assert leaf.score is not None
+        chance = flows.probability(leaf.score)
+        log_odds = math.log(chance / (1 - chance)) + log_prob_weight * (leaf.log_prob - mean)
+        readings.setdefault(leaf.group, []).append((_own_share(tree, leaf), log_odds))
     odds = {group: math.exp(min(_log_odds(items), 50.0)) for group, items in readings.items()}
     total = 1 + math.fsum(odds.values())
     return {group: one / total for group, one in odds.items()}

@@ -9,7 +9,6 @@ from arts_lite.search.dvts import DiverseVerifierTreeSearch
 from arts_lite.search.flow import FlowSearch
 from arts_lite.search.mcts import MonteCarloTreeSearch
 from arts_lite.search.sampling import BestOfN, Vote, WeightedVote
-from arts_lite.search.scorers import JOINT
 from arts_lite.search.sdf import SparseDeepFork
 from arts_lite.search.strategy import Strategy, StrategySettings
 
@@ -28,13 +27,7 @@ NEED_STEP_SCORES = frozenset({"flow", "beam", "dvts", "mcts"})
 
 
 def make_strategy(name: str, settings: StrategySettings | None = None) -> Strategy:
-    """Make a strategy for one question. Raises ValueError: none has this name, or the settings are not for it."""
+    """Make a strategy for one question. Raises ValueError: there is none of this name."""
     if name not in STRATEGIES:
         raise ValueError(f"strategy is {name!r}, but must be one of {', '.join(STRATEGIES)}")
-    settings = settings or StrategySettings()
-    if name in NEED_STEP_SCORES and settings.aggregation == JOINT:
-        raise ValueError(
-            f"aggregation is {JOINT!r}, which is of whole traces, but strategy {name!r} compares prefixes with them; "
-            "take last, min, mean or product"
-        )
-    return STRATEGIES[name](settings)
+    return STRATEGIES[name](settings or StrategySettings())

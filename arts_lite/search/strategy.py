@@ -57,6 +57,8 @@ class StrategySettings:
         beam_width: next steps drawn of each prefix that is expanded, >= 1 (`beam`, `dvts`, `mcts`).
         c_puct: weight of exploration, finite and >= 0 (`mcts`).
         aggregation: how a prefix's step scores make one score: "last", "min", "mean" or "product".
+        log_prob_weight: what a nat of a trace's log-prob adds to its score, finite and >= 0, wherever scores choose a
+            trace, or an answer, or guide or end a search (but `mcts`, whose values they are not part of).
         flows: what the scores mean, if they are log-flows; None: they are not, and neither `flow` nor a `confidence`
             in a scored answer is possible.
 
@@ -75,7 +77,8 @@ class StrategySettings:
     confidence: float | None = None
     concurrency: int | None = None
     prune_below: float = 0.5
-    flow_temperature: float = 0.2
+    flow_temperature: float = 1.0
+    log_prob_weight: float = 0.0
     flows: FlowRange | None = PAPER_FLOWS
 
     def __post_init__(self) -> None:
@@ -93,6 +96,8 @@ class StrategySettings:
             raise ValueError(f"prune_below is {self.prune_below}, but must be in [0, 1]: it is a share of a flow")
         if not 0 <= self.flow_temperature < math.inf:
             raise ValueError(f"flow_temperature is {self.flow_temperature}, but must be >= 0 and finite")
+        if not 0 <= self.log_prob_weight < math.inf:
+            raise ValueError(f"log_prob_weight is {self.log_prob_weight}, but must be >= 0 and finite (0: flows alone)")
         if self.beam_width < 1:
             raise ValueError(f"beam_width is {self.beam_width}, but must be >= 1: a prefix needs a next step")
         if not 0 <= self.c_puct < math.inf:

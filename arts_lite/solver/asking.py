@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from arts_lite.errors import ArtsError
-from arts_lite.search import JOINT, Checked, FlowRange, Scorer, SearchRequest, SearchResult, Strategy
+from arts_lite.search import Checked, FlowRange, Scorer, SearchRequest, SearchResult, Strategy
 from arts_lite.solver.config import SolverConfig
 from arts_lite.solver.judging import ProbeScorer, ProbeThenVerifier, VerifierScorer
 from arts_lite.solver.protocols import Probe, Proposer, Verifier
@@ -141,15 +141,19 @@ class Asking:
     def _strategy(self, config: SolverConfig) -> Strategy:
         if self._guide is None:
             return config.make_strategy()
-        return config.make_strategy(has_verifier=True, aggregation=self._guide.aggregation, flows=self._flows())
+        return config.make_strategy(
+            has_verifier=True,
+            aggregation=self._guide.aggregation,
+            flows=self._flows(),
+            log_prob_weight=self._guide.log_prob_weight,
+        )
 
     def _flows(self) -> FlowRange | None:
         """What the scores mean; None: they are no flows, or the probe's and the verifier's are different ones.
 
-        A product of flows is none: it may be beyond what a right leaf has, and would be taken for certainty. Nor is a
-        joint one, whose largest value is not known.
+        A product of flows is none: it may be beyond what a right leaf has, and would be taken for certainty.
         """
-        if self._config.scorer is not None or self._config.aggregation in ("product", JOINT):
+        if self._config.scorer is not None or self._config.aggregation == "product":
             return None
         ranges = {judge.rewards for judge in (self._probe, self._verifier) if judge is not None}
         rewards = ranges.pop() if len(ranges) == 1 else None

@@ -40,6 +40,8 @@ class SolverConfig:
         prune_below: a trace is left when its flow, for what it still costs, falls below this share of what a place
             above promises, in [0, 1]; 0: never ("flow").
         flow_temperature: how freely the next place is drawn, >= 0; 1: in proportion to flow, 0: the best ("flow").
+        log_prob_weight: what a nat of a trace's log-prob under the proposer adds to its log-flow, >= 0, wherever a
+            verifier chooses, guides or ends a search; None: what the verifier's file says.
         beam_width: next steps drawn of each prefix that is expanded, >= 1 ("beam", "dvts", "mcts").
         c_puct: weight of exploration, >= 0 ("mcts").
         scorer: what a trace is worth: "logprob", "logprob-sum", "length" (shorter is better) or an object with `score`.
@@ -67,7 +69,8 @@ class SolverConfig:
     confidence: float | None = None
     concurrency: int | None = None
     prune_below: float = 0.5
-    flow_temperature: float = 0.2
+    flow_temperature: float = 1.0
+    log_prob_weight: float | None = None
     beam_width: int = 4
     c_puct: float = 1.25
     scorer: str | Scorer | None = None
@@ -95,9 +98,14 @@ class SolverConfig:
             raise ValueError(f"seed is {self.seed}, but must be below 2**63")
 
     def make_strategy(
-        self, *, has_verifier: bool = False, aggregation: str = "last", flows: FlowRange | None = None
+        self,
+        *,
+        has_verifier: bool = False,
+        aggregation: str = "last",
+        flows: FlowRange | None = None,
+        log_prob_weight: float = 0.0,
     ) -> Strategy:
-        """Make the strategy of one question; `aggregation` is used unless the settings name one."""
+        """Make the strategy of one question; `aggregation` and `log_prob_weight` are used unless the settings tell."""
         settings = StrategySettings(
             n=self.n,
             fork_prob=self.fork_prob,
@@ -108,6 +116,7 @@ class SolverConfig:
             concurrency=self.concurrency,
             prune_below=self.prune_below,
             flow_temperature=self.flow_temperature,
+            log_prob_weight=log_prob_weight if self.log_prob_weight is None else self.log_prob_weight,
             beam_width=self.beam_width,
             c_puct=self.c_puct,
             aggregation=aggregation if self.aggregation is None else self.aggregation,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
-from arts_lite.search import Aggregate, Branch, BranchState, with_prior
+from arts_lite.search import AGGREGATIONS, Branch, BranchState
 from arts_lite.solver.protocols import JudgedTree
 
 _NOTHING = -math.inf  # of a trace without a step: there is nothing that could be right
@@ -23,11 +21,11 @@ class VerifierScorer:
 
     def __init__(self, tree: JudgedTree, aggregation: str = "last") -> None:
         self._tree = tree
-        self._aggregate = with_prior(aggregation)
+        self._aggregate = AGGREGATIONS[aggregation]
 
     def score(self, branches: Sequence[Branch]) -> list[float]:
         """Score whole traces by their log-flow; what `score_steps` has read is not read again."""
-        return _whole(self._aggregate, branches, self._read(branches))
+        return [self._aggregate(steps) if steps else _NOTHING for steps in self._read(branches)]
 
     def score_steps(self, branches: Sequence[Branch]) -> list[list[float]]:
         """Score every step, in one batch; a last one without visible text is worth what the step before it is."""
@@ -56,11 +54,11 @@ class ProbeScorer:
     """
 
     def __init__(self, aggregation: str = "last") -> None:
-        self._aggregate = with_prior(aggregation)
+        self._aggregate = AGGREGATIONS[aggregation]
 
     def score(self, branches: Sequence[Branch]) -> list[float]:
         """Score whole traces by their log-flow."""
-        return _whole(self._aggregate, branches, self.score_steps(branches))
+        return [self._aggregate(steps) if steps else _NOTHING for steps in self.score_steps(branches)]
 
     def score_steps(self, branches: Sequence[Branch]) -> list[list[float]]:
         """Score every step; nothing is decoded for it."""
@@ -89,13 +87,6 @@ class ProbeThenVerifier:
     def score_steps(self, branches: Sequence[Branch]) -> list[list[float]]:
         """Score every step by the probe."""
         return self._probe.score_steps(branches)
-
-
-def _whole(aggregate: Aggregate, branches: Sequence[Branch], scores: Sequence[list[float]]) -> list[float]:
-    return [
-        aggregate(steps, float(np.sum(branch.log_probs, dtype=np.float64))) if steps else _NOTHING
-        for branch, steps in zip(branches, scores, strict=True)
-    ]
 
 
 def _carried(values: Sequence[float]) -> list[float]:

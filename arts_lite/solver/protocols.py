@@ -82,6 +82,11 @@ class Verifier(Protocol):
         """Flows of a wrong and of a right leaf; None: its values are no flows, only their order counts."""
         ...
 
+    @property
+    def log_prob_weight(self) -> float:
+        """What a nat of a trace's log-prob under the proposer adds to its log-flow, >= 0."""
+        ...
+
     def tree(self, question: str, delimiters: Sequence[str] = ()) -> JudgedTree:
         """Begin a mirror of one question's tree.
 
@@ -110,6 +115,11 @@ class Probe(Protocol):
 
     @property
     def rewards(self) -> tuple[float, float] | None:
+        """See `Verifier`."""
+        ...
+
+    @property
+    def log_prob_weight(self) -> float:
         """See `Verifier`."""
         ...
 

@@ -34,6 +34,7 @@ class VerifierFormat:
         rules: how its input is made.
         head: from a hidden state to a number.
         scale, offset: calibration; the calibrated value is scale * head + offset. scale > 0.
+        log_prob_weight: what a nat of a trace's log-prob under the proposer adds to its log-flow, >= 0.
         reward_correct, reward_wrong: of a leaf; reward_correct > reward_wrong > 0.
         slot: token whose row of the output layer is the head's weight; None: there is none.
         base_name, base_sha256: the model that was trained further; "" where that is not known.
@@ -51,6 +52,7 @@ class VerifierFormat:
     output: str = "log_flow"
     scale: float = 1.0
     offset: float = 0.0
+    log_prob_weight: float = 0.0
     reward_correct: float = 10.0
     reward_wrong: float = 0.1
     slot: int | None = None
@@ -81,6 +83,7 @@ class VerifierFormat:
             "reward.wrong": float(self.reward_wrong),
             "calibration.scale": float(self.scale),
             "calibration.offset": float(self.offset),
+            "calibration.log_prob": float(self.log_prob_weight),
             **head_keys(self.head),
             "slot_token_id": self.slot,
             "base.name": self.base_name,
@@ -111,6 +114,7 @@ def read_verifier(header: GGUFHeader) -> VerifierFormat:
             head=_read_head(keys),
             scale=keys.number("calibration.scale"),
             offset=keys.number("calibration.offset"),
+            log_prob_weight=keys.number("calibration.log_prob", 0.0),
             reward_correct=keys.number("reward.correct"),
             reward_wrong=keys.number("reward.wrong"),
             slot=keys.optional_integer("slot_token_id"),

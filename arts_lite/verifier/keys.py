@@ -56,8 +56,10 @@ class Keys:
             raise self.error(f"{self.prefix}{key} is {_shown(value)}, but must be a text")
         return value
 
-    def number(self, key: str) -> float:
-        """Read a number."""
+    def number(self, key: str, default: float | None = None) -> float:
+        """Read a number; `default` if there is none."""
+        if default is not None and self.prefix + key not in self._values:
+            return default
         value = self.header.number(self.prefix + key)
         if value is None:
             raise self.error(

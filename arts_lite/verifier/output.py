@@ -49,6 +49,7 @@ def check_output(one: Calibrated) -> None:
     require(one.output in OUTPUTS, "output", one.output, f"one of {', '.join(OUTPUTS)}")
     require(0 < one.scale < math.inf, "scale", one.scale, "a finite number > 0, or the order would be reversed")
     require(math.isfinite(one.offset), "offset", one.offset, "finite")
+    require(0 <= one.log_prob_weight < math.inf, "log_prob_weight", one.log_prob_weight, "finite and >= 0")
     require(0 < one.reward_wrong < math.inf, "reward_wrong", one.reward_wrong, "> 0, since its log is used")
     require(one.reward_wrong < one.reward_correct < math.inf, "reward_correct", one.reward_correct, "> reward_wrong")
 

@@ -55,6 +55,11 @@ class Probe:
         return rewards_of(self.format)
 
     @property
+    def log_prob_weight(self) -> float:
+        """What a nat of a trace's log-prob under the proposer adds to its log-flow, >= 0."""
+        return self.format.log_prob_weight
+
+    @property
     def info(self) -> ProbeInfo:
         """What the file is."""
         return ProbeInfo(self)

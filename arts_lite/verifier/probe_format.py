@@ -29,7 +29,8 @@ class ProbeFormat:
     """A head on the hidden states of one very proposer's file.
 
     Attributes:
-        objective, estimator, output, scale, offset, reward_correct, reward_wrong: see `VerifierFormat`.
+        objective, estimator, output, scale, offset, log_prob_weight: see `VerifierFormat`.
+        reward_correct, reward_wrong: of a leaf; see there, too.
         head: from the proposer's hidden state at the end of a step to a number.
         proposer_name: what the proposer's file calls itself.
         proposer_sha256: of the proposer's file (of all parts in order, where it is split).
@@ -47,6 +48,7 @@ class ProbeFormat:
     output: str = "log_flow"
     scale: float = 1.0
     offset: float = 0.0
+    log_prob_weight: float = 0.0
     reward_correct: float = 10.0
     reward_wrong: float = 0.1
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -71,6 +73,7 @@ class ProbeFormat:
             "reward.wrong": float(self.reward_wrong),
             "calibration.scale": float(self.scale),
             "calibration.offset": float(self.offset),
+            "calibration.log_prob": float(self.log_prob_weight),
             **head_keys(self.head),
             "proposer.name": self.proposer_name,
             "proposer.sha256": self.proposer_sha256,
@@ -98,6 +101,7 @@ def read_probe(header: GGUFHeader) -> ProbeFormat:
             output=keys.text("output"),
             scale=keys.number("calibration.scale"),
             offset=keys.number("calibration.offset"),
+            log_prob_weight=keys.number("calibration.log_prob", 0.0),
             reward_correct=keys.number("reward.correct"),
             reward_wrong=keys.number("reward.wrong"),
             metrics=keys.json("metrics"),

@@ -87,6 +87,11 @@ class Verifier:
         """Flows of a wrong and of a right leaf; None: its values are no flows, only their order counts."""
         return rewards_of(self.format)
 
+    @property
+    def log_prob_weight(self) -> float:
+        """What a nat of a trace's log-prob under the proposer adds to its log-flow, >= 0."""
+        return self.format.log_prob_weight
+
     @functools.cached_property
     def info(self) -> ModelDescription:
         """What the model file is."""

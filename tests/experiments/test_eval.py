@@ -68,11 +68,16 @@ def test_figures_of_the_pool_are_means_over_all_subsets(tmp_path: Path) -> None:
     joint = {
         one.id: [value + log for value, log in zip(values[one.id], one.total_log_probs, strict=True)] for one in pool
     }
+    path = tmp_path / "scores" / "flow" / "settings.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "log_prob_weight": 1.0}))
+    own = evaluate(tmp_path, ks=KS, num_resamples=200)
     for k in KS:
         assert method(results, "majority")[k]["accuracy"] == pytest.approx(enumerated(pool, k, most))
         assert method(results, "best-of-n:flow")[k]["accuracy"] == pytest.approx(enumerated(pool, k, best(values)))
         joined = pytest.approx(enumerated(pool, k, best(joint)))
         assert method(results, "best-of-n:flow/joint")[k]["accuracy"] == joined
+        assert method(own, "best-of-n:flow")[k]["accuracy"] == joined
+        assert method(own, "best-of-n:flow/last") == method(results, "best-of-n:flow")
         assert method(results, "best-of-n:logprob")[k]["accuracy"] == pytest.approx(enumerated(pool, k, best(logs)))
         assert method(results, "random")[k]["accuracy"] == pytest.approx(enumerated(pool, k, lambda _, subset: subset))
         right = {one.id: list(one.correct) for one in pool}

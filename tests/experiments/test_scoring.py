@@ -48,6 +48,7 @@ class FakeProbe:
     """Judges a prefix by the number of its tokens."""
 
     aggregation = "min"
+    log_prob_weight = 0.25
 
     def log_flows(self, prompt: list[int], traces: list[list[list[int]]], *, are_complete: list[bool]) -> list[Any]:
         assert bytes(prompt).decode().startswith("question ")
@@ -64,6 +65,7 @@ def test_a_probe_reads_the_tokens_that_were_generated_and_no_others(tmp_path: Pa
         assert readings[one.id].values == [[float(end) for end in ends] for ends in one.step_ends]
     [own] = [one for one in evaluate(tmp_path, num_resamples=10)["methods"] if one["label"] == "best-of-n:probe"]
     assert own["aggregation"] == "min"
+    assert own["log_prob_weight"] == 0.25
     assert {point["num_verifier_tokens"] for point in own["points"]} == {0.0}
 
 

@@ -54,6 +54,7 @@ class FakeVerifier:
         self._value = value
         self.aggregation = aggregation
         self.rewards = rewards
+        self.log_prob_weight = 0.0
         self.info = FakeInfo()
         self.trees: list[CountingTree] = []
 

@@ -68,6 +68,7 @@ class KnowingVerifier:
     """Implements `arts_lite.solver.protocols.Verifier`."""
 
     rewards = (0.1, 10.0)
+    log_prob_weight = 0.0
 
     def __init__(self, value: ValueOf, aggregation: str = "last") -> None:
         self.aggregation = aggregation

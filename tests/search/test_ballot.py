@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from arts_lite.search import Branch, Budget, SearchTree
 from arts_lite.search.ballot import Decision, by_check, by_score, by_vote, by_weight, is_decided
-from arts_lite.search.record import BranchState
+from arts_lite.search.record import BranchState, Step
 
 
 def tree_of(answers: list[str | None], scores: list[float | None] | None = None) -> SearchTree:
@@ -71,6 +71,23 @@ def test_a_score_that_is_no_number_counts_as_none_wherever_it_stands(
 
 def test_a_tie_goes_to_the_answer_of_the_earliest_trace() -> None:
     assert by_vote(tree_of(["b", "a", "a", "b"])).answer == "b"
+
+
+@pytest.mark.parametrize("choose", [by_score, by_weight])
+def test_a_nat_of_log_prob_adds_its_weight_to_a_score(choose: Callable[..., Decision]) -> None:
+    tree = tree_of(["a", "b", "c"], [1.0, 0.0, -1.0])
+    for branch, log_prob in zip(tree.branches, (-4.0, -1.0, -0.5), strict=True):
+        branch.steps = [Step(1, 2, "x", log_prob / 4), Step(2, 3, "y", 3 * log_prob / 4)]
+    assert choose(tree).answer == "a"
+    assert choose(tree, 0.3).answer == "a"  # -0.2, -0.3, -1.15
+    assert choose(tree, 1.0).answer == "b"  # -3, -1, -1.5
+    assert choose(tree, 3.0).answer == "c"  # -11, -3, -2.5
+    assert choose(tree, 3.0).branch == 2
+    assert [candidate.score for candidate in choose(tree, 3.0).candidates] == [
+        -1.0,
+        1.0,
+        0.0,
+    ]  # as the scorer gave them
 
 
 def test_the_winner_is_shown_by_its_best_scored_trace() -> None:

@@ -244,10 +244,10 @@ def test_where_no_trace_gives_an_answer_the_budget_is_spent_and_the_result_is_no
 
 
 def test_a_value_is_the_reading_corrected_by_the_mean_of_what_was_drawn() -> None:
-    parent = Place(None, 5, 0.8)
+    parent = Place(None, 5, 0.8, num_prior=1.25)
     assert parent.value == 0.8
     parent.num_draws, parent.sum_values = 2, 0.0
-    assert parent.value == pytest.approx((1 + 0 + 0) / (1 / 0.8 + 2))
+    assert parent.value == pytest.approx((1 + 0 + 0) / (1.25 + 2))
 
 
 @settings(max_examples=30, deadline=None)
@@ -264,11 +264,55 @@ def test_the_books_of_a_tree_equal_those_made_afresh(seed: int) -> None:
             return place.reading
         values = [(check(child), child.times_drawn) for child in place.children.values()]
         num_draws = sum(times for _, times in values)
-        num_prior = min(1 / place.reading, 100)
         drawn = sum(value * times for value, times in values)
-        expected = (num_prior * place.reading + drawn) / (num_prior + num_draws)
+        expected = (place.num_prior * place.reading + drawn) / (place.num_prior + num_draws)
         assert place.num_draws == num_draws
         assert place.value == pytest.approx(expected)
         return expected
 
     check(places.root)
+
+
+def test_the_less_is_left_of_a_trace_the_fewer_draws_a_reading_counts_for() -> None:
+    """Where one last step was wrong, the next one will be, too: the prefix has settled it."""
+    model = scripted({"well\n\ngood\n\nso be it\n\n=1": 1.0})
+    result = flow(model, flows_of(lambda prefix: 0.3), n=1)
+    places = FlowTree(FlowRange())
+    (branch,) = result.tree.branches
+    places.update(branch, result.tree.num_prompt_tokens)
+    first, second, third, leaf = list(places.place(branch).path())[-2::-1]
+    assert leaf.is_leaf
+    length = branch.length - result.tree.num_prompt_tokens
+    for place in (first, second, third):
+        assert place.num_prior == pytest.approx(1.5 * max(1 - place.num_tokens / length, 0.1) ** 2)
+    assert first.num_prior > second.num_prior > third.num_prior
+
+
+def test_what_the_model_found_unlikely_is_worth_less_where_log_probs_count() -> None:
+    """A slip of three steps' kind: the verifier sees nothing, but the proposer took a way that it rarely takes."""
+    model = scripted({"well\n\n=1": 0.9, "slip\n\n=2": 0.1})
+    result = search(FakeEngine(model), "best-of-n", n=30, scorer=flows_of(lambda prefix: 0.4))
+    for weight, order in ((0.0, 0), (1.0, 1)):
+        places = FlowTree(FlowRange(), weight)
+        for branch in result.tree.branches:
+            places.update(branch, result.tree.num_prompt_tokens)
+        well, slip = (places.root.children[f"{word}\n\n", False] for word in ("well", "slip"))
+        odds = [chance / (1 - chance) for chance in (places.chance(well), places.chance(slip))]
+        # children that are leaves are right with a chance of 0.4, as their parents' readings are
+        assert odds[0] / odds[1] == pytest.approx((0.9 / 0.1) ** weight, rel=1e-4)
+        assert (odds[0] > 1.01 * odds[1]) == bool(order)
+
+
+def test_with_log_probs_the_likely_answer_is_chosen_where_flows_are_alike() -> None:
+    model = scripted({"well\n\n=1": 0.7, "slip\n\n=2": 0.3})
+    chosen = {}
+    for weight in (0.0, 1.0):
+        results = [flow(model, flows_of(slightly_wrong), n=8, seed=seed, log_prob_weight=weight) for seed in range(20)]
+        chosen[weight] = sum(result.decision.answer == "1" for result in results)
+    assert chosen[0.0] < 8
+    assert chosen[1.0] > 15
+
+
+def slightly_wrong(prefix: str) -> float:
+    """Takes the slip for a little better."""
+    return 0.45 if "slip" in prefix else 0.4

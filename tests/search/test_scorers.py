@@ -8,7 +8,7 @@ import pytest
 
 from arts_lite.search import SCORERS, Branch, make_scorer
 from arts_lite.search.record import BranchState, Step
-from arts_lite.search.scorers import AGGREGATIONS, score_together, with_prior
+from arts_lite.search.scorers import AGGREGATIONS, score_together
 
 
 def branch(*log_probs: float, state: BranchState = BranchState.ENDED) -> Branch:
@@ -37,13 +37,7 @@ def test_an_unknown_scorer_is_refused_with_the_names_there_are() -> None:
 def test_aggregations_are_of_what_the_step_scores_are_logs_of() -> None:
     logs = [math.log(flow) for flow in (0.5, 2.0, 1.0)]
     found = {how: math.exp(aggregate(logs)) for how, aggregate in AGGREGATIONS.items()}
-    assert found == pytest.approx({"last": 1.0, "min": 0.5, "mean": 3.5 / 3, "product": 1.0, "joint": 1.0})
-
-
-def test_joint_scores_add_what_the_proposer_thinks_of_the_trace() -> None:
-    logs = [math.log(flow) for flow in (0.5, 2.0, 1.0)]
-    found = {how: math.exp(with_prior(how)(logs, math.log(0.25))) for how in AGGREGATIONS}
-    assert found == pytest.approx({"last": 1.0, "min": 0.5, "mean": 3.5 / 3, "product": 1.0, "joint": 0.25})
+    assert found == pytest.approx({"last": 1.0, "min": 0.5, "mean": 3.5 / 3, "product": 1.0})
 
 
 def test_the_mean_of_very_small_flows_is_no_zero() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from arts_lite.errors import VerifierError
 from arts_lite.search import Budget, FlowRange, SearchTree, StrategySettings, make_strategy
-from arts_lite.search.record import BranchState
+from arts_lite.search.record import BranchState, Step
 from arts_lite.search.stopping import answer_posterior, require_flows, vote_posterior, wave_size
 from arts_lite.types import StopReason
 
@@ -69,6 +69,17 @@ def test_rewards_that_are_not_ordered_are_refused(wrong: float, correct: float) 
 @given(CHANCES)
 def test_one_leaf_is_as_likely_right_as_the_verifier_says(chance: float) -> None:
     assert answer_posterior(tree_of(("a", chance)), FLOWS) == {0: pytest.approx(chance)}
+
+
+@given(st.lists(st.tuples(CHANCES, st.floats(-20, 0)), min_size=1, max_size=5), st.floats(0, 1))
+def test_log_probs_shift_the_odds_against_their_mean(leaves: list[tuple[float, float]], weight: float) -> None:
+    tree = tree_of(*((str(number), chance) for number, (chance, _) in enumerate(leaves)))
+    for branch, (_, log_prob) in zip(tree.branches, leaves, strict=True):
+        branch.steps = [Step(3, 8, "a", log_prob / 2), Step(8, 13, "b", log_prob / 2)]
+    mean = sum(log_prob for _, log_prob in leaves) / len(leaves)
+    odds = [chance / (1 - chance) * math.exp(weight * (log_prob - mean)) for chance, log_prob in leaves]
+    found = answer_posterior(tree, FLOWS, weight)
+    assert found == {number: pytest.approx(one / (1 + sum(odds)), rel=1e-6) for number, one in enumerate(odds)}
 
 
 @given(st.dictionaries(st.sampled_from("abcdef"), CHANCES, min_size=1))
@@ -233,6 +244,7 @@ def test_without_confidence_no_flows_are_needed() -> None:
         ({"prune_below": 1.5}, r"prune_below is 1.5, but must be in \[0, 1\]"),
         ({"flow_temperature": -1.0}, "flow_temperature is -1.0, but must be >= 0"),
         ({"flow_temperature": math.inf}, "flow_temperature is inf"),
+        ({"log_prob_weight": -0.1}, "log_prob_weight is -0.1, but must be >= 0"),
     ],
 )
 def test_wrong_settings_are_refused(settings: dict[str, float], message: str) -> None:

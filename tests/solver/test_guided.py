@@ -12,7 +12,7 @@ from fakes.proposer import FakeProposer
 from fakes.values import KnowingTree, KnowingVerifier, ValueOf, chance_of
 
 from arts_lite.errors import ContextOverflowError, VerifierError
-from arts_lite.search import AGGREGATIONS, JOINT, Branch, Step
+from arts_lite.search import AGGREGATIONS, Branch, Step
 from arts_lite.solver import Solver, SolverConfig
 from arts_lite.solver.judging import VerifierScorer
 from arts_lite.types import StopReason
@@ -140,16 +140,10 @@ def test_wrong_settings_are_refused(setting: dict[str, float]) -> None:
 
 
 def test_every_aggregation_guides() -> None:
-    for aggregation in set(AGGREGATIONS) - {JOINT}:
+    for aggregation in AGGREGATIONS:
         config = SolverConfig(strategy="mcts", n=4, aggregation=aggregation)
         with Solver(proposer(), KnowingVerifier(ValueOf(len)), config, extract=last_word) as solver:
             assert solver.solve("which letters?").answer is not None
-
-
-@pytest.mark.parametrize("strategy", ["flow", "beam", "dvts", "mcts"])
-def test_joint_scores_are_of_whole_traces(strategy: str) -> None:
-    with pytest.raises(ValueError, match=f"of whole traces, but strategy '{strategy}' compares prefixes with them"):
-        SolverConfig(strategy=strategy, aggregation=JOINT)
 
 
 @pytest.mark.parametrize("strategy", ["flow", "best-of-n", "weighted-vote"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,6 +38,7 @@ class FakeVerifier:
 
     aggregation = "last"
     rewards = (0.1, 10.0)
+    log_prob_weight = 0.0
 
     def __init__(self) -> None:
         self.trees: list[FakeTree] = []
@@ -91,19 +93,22 @@ def test_the_verifier_decides_unless_told_otherwise() -> None:
     assert not any(tree.is_open for tree in verifier.trees)
 
 
-def test_joint_scores_are_the_last_flow_times_the_chance_of_the_trace() -> None:
-    with Solver(FakeProposer(), FakeVerifier(), SolverConfig(strategy="best-of-n", n=4)) as solver:
-        last = solver.solve("what is it?")
-        joint = solver.solve("what is it?", SolverConfig(strategy="best-of-n", n=4, aggregation="joint"))
-    found = {trace.text: trace.score for trace in last.traces}
-    for trace in joint.traces:
-        assert trace.mean_log_prob is not None
-        assert trace.mean_log_prob < 0
-        assert trace.score == pytest.approx(found[trace.text] + trace.mean_log_prob * trace.num_tokens)
-    assert joint.score == max(trace.score for trace in joint.traces if trace.answer is not None and trace.score)
-    assert joint.tree is not None
-    assert last.tree is not None
-    assert np.array_equal(joint.tree.log_flow, last.tree.log_flow, equal_nan=True)  # steps keep the verifier's own
+@pytest.mark.parametrize("strategy", ["best-of-n", "weighted-vote"])
+def test_what_the_proposer_finds_likely_counts_as_the_verifiers_file_says_unless_the_user_says_otherwise(
+    strategy: str,
+) -> None:
+    """Scores stay the verifier's own; a trace counts as its flow times its likelihood to that power."""
+    config = SolverConfig(strategy=strategy, n=8)
+    verifier = FakeVerifier()
+    with Solver(FakeProposer(), verifier, config) as solver:
+        plain = solver.solve("what is it?")
+        verifier.log_prob_weight = 1000.0
+        fitted = solver.solve("what is it?")
+        told = solver.solve("what is it?", replace(config, log_prob_weight=0.0))
+    totals = {trace.text: (trace.mean_log_prob or 0) * trace.num_tokens for trace in plain.traces if trace.answer}
+    assert fitted.text == max(totals, key=lambda text: totals[text])
+    assert plain.text == told.text != fitted.text
+    assert [trace.score for trace in fitted.traces] == [trace.score for trace in plain.traces]
 
 
 def test_the_tree_keeps_what_the_verifier_said_of_every_step() -> None:

@@ -33,6 +33,7 @@ class FakeProbe:
 
     aggregation = "last"
     rewards = (0.1, 10.0)
+    log_prob_weight = 0.0
 
     def __init__(self, proposer: FakeProposer) -> None:
         self.engine = proposer.engine
@@ -63,6 +64,7 @@ class FakeTree:
 class FakeVerifier:
     aggregation = "last"
     rewards = (0.1, 10.0)
+    log_prob_weight = 0.0
 
     def __init__(self) -> None:
         self.trees: list[FakeTree] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from itertools import product
 from random import Random
@@ -21,6 +22,7 @@ from arts_lite.train.metrics import (
     correlation,
     dev_metrics,
     expected_calibration_error,
+    fit_log_prob_weight,
     pairwise_accuracy,
     target_noise,
 )
@@ -32,6 +34,13 @@ def made(seed: int, num_mains: int = 4, **options: object) -> TrainingTree:
     options = {"policy": lines(), **options}
     tree = sdf_tree(Random(seed), question=str(seed), num_mains=num_mains, **options)  # type: ignore[arg-type]
     return training_tree(tree, range(tree.num_traces))
+
+
+class Logits:
+    """Takes values for log-odds."""
+
+    def prob_correct(self, values: NDArray[np.float64], rewards: Rewards) -> NDArray[np.float64]:
+        return np.exp(-np.logaddexp(0.0, -values))
 
 
 class Half:
@@ -205,3 +214,56 @@ def test_values_of_another_number_are_refused() -> None:
         dev_metrics([tree], [np.zeros(1)], Half(), REWARDS)
     with pytest.raises(ValueError, match="values are nan"):
         dev_metrics([tree], [np.full(tree.num_nodes, np.nan)], Half(), REWARDS)
+
+
+def tree_of_traces(
+    rng: np.random.Generator, weight: float, num_traces: int = 12
+) -> tuple[TrainingTree, NDArray[np.float64]]:
+    """One-step traces: right with the log-odds of a verdict plus `weight` times (log-prob - its mean)."""
+    found = made(0)
+    verdict, log_prob = rng.normal(0, 1, num_traces), rng.normal(-2, 1, num_traces)
+    right = rng.random(num_traces) < 1 / (1 + np.exp(-verdict - weight * (log_prob + 2)))
+    tree = dataclasses.replace(
+        found,
+        parent=np.array([-1, *[0] * num_traces], np.int32),
+        log_pf_model=np.array([0.0, *log_prob]),
+        trace_node=np.arange(1, num_traces + 1, dtype=np.int32),
+        trace_is_main=np.ones(num_traces, np.bool_),
+        trace_correct=right,
+    )
+    return tree, np.array([0.0, *verdict])
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.4, 0.8])
+def test_the_weight_of_log_probs_is_the_one_by_which_verdicts_were_made(weight: float) -> None:
+    rng = np.random.default_rng(0)
+    drawn = [tree_of_traces(rng, weight) for _ in range(400)]
+    found = fit_log_prob_weight([tree for tree, _ in drawn], [values for _, values in drawn], Logits(), REWARDS)
+    assert found == pytest.approx(weight, abs=0.06)
+
+
+def test_log_probs_that_mislead_weigh_nothing_and_no_weight_is_above_1() -> None:
+    rng = np.random.default_rng(1)
+    for weight, bound in ((-1.0, 0.0), (3.0, 1.0)):
+        drawn = [tree_of_traces(rng, weight) for _ in range(50)]
+        found = fit_log_prob_weight([tree for tree, _ in drawn], [values for _, values in drawn], Logits(), REWARDS)
+        assert found == pytest.approx(bound, abs=0.001)
+
+
+def test_log_probs_are_of_the_whole_trace_and_without_a_pair_weigh_nothing() -> None:
+    """In a chain of two steps the first one's log-prob tells, the second one's does not vary."""
+    tree, values = tree_of_traces(np.random.default_rng(2), 0.5, num_traces=40)
+    num = len(values) - 1
+    longer = dataclasses.replace(
+        tree,
+        parent=np.array([-1, *[0] * num, *range(1, num + 1)], np.int32),
+        log_pf_model=np.concatenate([tree.log_pf_model, np.full(num, -0.5)]),
+        trace_node=np.arange(num + 1, 2 * num + 1, dtype=np.int32),
+    )
+    deeper = np.concatenate([np.zeros(num + 1), values[1:]])
+    expected = fit_log_prob_weight([tree], [values], Logits(), REWARDS)
+    assert 0 < expected < 1
+    assert fit_log_prob_weight([longer], [deeper], Logits(), REWARDS) == expected
+    alike = dataclasses.replace(tree, trace_correct=np.zeros(num, np.bool_))
+    assert fit_log_prob_weight([alike], [values], Logits(), REWARDS) == 0
+    assert fit_log_prob_weight([], [], Logits(), REWARDS) == 0

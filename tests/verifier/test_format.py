@@ -31,6 +31,7 @@ FORMAT = VerifierFormat(
     head=HEAD,
     scale=1.25,
     offset=-0.1,
+    log_prob_weight=0.75,
     slot=SLOT,
     base_name="tiny",
     base_sha256="0" * 64,
@@ -52,6 +53,11 @@ def changed(header: GGUFHeader, **keys: object) -> GGUFHeader:
     named = {PREFIX + key.replace("__", "."): value for key, value in keys.items()}
     metadata = {key: value for key, value in {**header.metadata, **named}.items() if value is not None}
     return dataclasses.replace(header, metadata=metadata)
+
+
+def test_a_file_that_says_nothing_of_log_probs_gives_them_no_weight(header):
+    assert read_verifier(header).log_prob_weight == 0.75
+    assert read_verifier(changed(header, calibration__log_prob=None)).log_prob_weight == 0
 
 
 def test_what_is_written_is_read_back(header):
@@ -205,6 +211,8 @@ class TestRefusals:
             ("calibration__scale", "1", "must be a number"),
             ("calibration__scale", 0.0, "must be a finite number > 0"),
             ("calibration__offset", float("nan"), "must be finite"),
+            ("calibration__log_prob", -0.5, "must be finite and >= 0"),
+            ("calibration__log_prob", "much", "must be a number"),
             ("reward__wrong", 0.0, "must be > 0"),
             ("reward__correct", 0.05, "must be > reward_wrong"),
             ("slot_token_id", "287", "must be a whole number"),

@@ -79,10 +79,19 @@ def generated(engine: Engine, num: int, **limits: int) -> list[BranchId]:
 
 
 def test_a_file_says_what_was_written(tmp_path: Path) -> None:
-    made = told("ab" * 32, 8, scale=2.0, offset=-1.0, proposer_name="some model")
+    made = told("ab" * 32, 8, scale=2.0, offset=-1.0, log_prob_weight=0.5, proposer_name="some model")
     found = read_probe(read_header(write(tmp_path / "p.gguf", made)))
     np.testing.assert_array_equal(found.head.weight, made.head.weight)
-    for name in ("objective", "estimator", "output", "scale", "offset", "proposer_name", "proposer_sha256"):
+    for name in (
+        "objective",
+        "estimator",
+        "output",
+        "scale",
+        "offset",
+        "log_prob_weight",
+        "proposer_name",
+        "proposer_sha256",
+    ):
         assert getattr(found, name) == getattr(made, name)
     assert found.head.bias == 0.25
     assert found.metrics == {"a": 1}
