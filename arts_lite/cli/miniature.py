@@ -17,10 +17,16 @@ from arts_lite.cli.options import option_group
 if TYPE_CHECKING:
     from arts_lite.experiments.pipeline import Pipeline, Stage, Timing
 
+_MOST_JOBS = 4  # each takes about a gigabyte
 _common = option_group(
     click.option("--out", metavar="DIR", required=True, help="Folder; the same one again goes on with it."),
     click.option("--quick", is_flag=True, help="Ten minutes: whether everything works, not what is true."),
-    click.option("--threads", type=click.IntRange(1), help="CPU threads of the trainers.  [default: torch's choice]"),
+    click.option("--threads", type=click.IntRange(1), help="CPU threads of the trainers.  [default: their cores]"),
+    click.option(
+        "--jobs",
+        type=click.IntRange(1),
+        help="Stages side by side, each on its share of the cores.  [default: one per core, at most 4]",
+    ),
     click.option("--proposer", metavar="FILE", help="A tiny GGUF of ours.  [default: the embedded one]"),
     click.option("--redo", is_flag=True, help="Do stages that were made with other settings again."),
     click.option("--dry-run", is_flag=True, help="Print the stages and the minutes that they are expected to take."),
@@ -90,6 +96,7 @@ def _run(
     *,
     needs: Sequence[str],
 ) -> None:
+    from arts_lite.engine.machine import physical_cores
     from arts_lite.experiments.pipeline import Pipeline
 
     say: Callable[[str], None] = (lambda _text: None) if options["quiet"] else (lambda text: click.echo(text, err=True))
@@ -103,6 +110,7 @@ def _run(
         stages,
         tell=lambda number, stage, line: say(f"[{number}/{num}] {stage.name}: {line}"),
         begin=begin,
+        jobs=options["jobs"] or min(physical_cores(), _MOST_JOBS),
     )
     if options["dry_run"]:
         _print_plan(pipeline)

@@ -95,7 +95,8 @@ class Ablation:
             *("--states", "states", "--out", run, *self._threads()),
         )
         seconds = self.rates.start_training + num_trees * self.sizes.num_traces * self.rates.probed
-        return self._stage(run, command, seconds, "probe.gguf")
+        before = (run_name(num_trees, PROBE, seed - 1),) * bool(seed)  # which reads the states for both
+        return self._stage(run, command, seconds, "probe.gguf", before)
 
     def _evaluation(self, task: str, names: Sequence[str]) -> Stage:
         sizes, rates = self.sizes, self.rates
@@ -115,8 +116,15 @@ class Ablation:
         output = f"eval-{task}/results.json"
         return Stage(f"eval-{task}", command, tuple(names), (output,), seconds / 60, self._settings())
 
-    def _stage(self, run: str, command: tuple[str, ...], seconds: float, output: str = "verifier.gguf") -> Stage:
-        needs = tuple(f"trees-{task}" for task in TASKS)
+    def _stage(
+        self,
+        run: str,
+        command: tuple[str, ...],
+        seconds: float,
+        output: str = "verifier.gguf",
+        before: tuple[str, ...] = (),
+    ) -> Stage:
+        needs = (*(f"trees-{task}" for task in TASKS), *before)
         return Stage(run, command, needs, (f"{run}/{output}",), seconds / 60, self._settings())
 
     def _learnt(self, num_trees: int) -> tuple[str, ...]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -23,9 +25,17 @@ class Child:
         command: arguments of this very Python.
         folder: where it runs.
         keep_open: file descriptors that it inherits, such as a lock's.
+        cores: that it may run on (on Linux); None: all that this process may.
     """
 
-    def __init__(self, command: Sequence[str], folder: Path, *, keep_open: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        *,
+        keep_open: Sequence[int] = (),
+        cores: Collection[int] | None = None,
+    ) -> None:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         self._process = subprocess.Popen(
             [sys.executable, *command],
@@ -34,19 +44,41 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
             start_new_session=True,
             pass_fds=tuple(keep_open),
-            preexec_fn=_hear_interrupts(os.getpid()),
+            preexec_fn=_hear_interrupts(os.getpid(), cores),
         )
-
-    def follow(self, tell: Callable[[str], None]) -> int:
-        """Pass each line on until the process ends. Returns its exit code, negative for a signal."""
         assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            for line in lines:
-                tell(line.rstrip("\n"))
+        self._output = self._process.stdout
+        self._decoder = getincrementaldecoder("utf-8")("replace")
+        self._rest = ""
+
+    def fileno(self) -> int:
+        """What it prints can be read here."""
+        return self._output.fileno()
+
+    def read(self) -> list[str] | None:
+        """Wait until it prints something, or ends. Returns the lines that are complete; None at its end."""
+        data = os.read(self.fileno(), 1 << 16)
+        *lines, self._rest = (self._rest + self._decoder.decode(data, final=not data)).split("\n")
+        if data:
+            return lines
+        if self._rest:  # an end without a newline: told first
+            found, self._rest = [*lines, self._rest], ""
+            return found
+        return None
+
+    def ends_within(self, seconds: float) -> bool:
+        """Wait so long for its end, whatever it still prints; says whether it has ended."""
+        try:
+            self._process.communicate(timeout=max(seconds, 0.0))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def wait(self) -> int:
+        """Wait for its end. Returns its exit code, negative for a signal."""
+        self._output.close()
         return self._process.wait()
 
     def interrupt(self) -> None:
@@ -57,10 +89,22 @@ class Child:
     def kill(self) -> None:
         """End it at once, and wait for that."""
         self._process.kill()
-        self._process.wait()
+        self.wait()
 
 
-def _hear_interrupts(parent: int) -> Callable[[], None] | None:
+def ready(children: Collection[Child]) -> Iterator[Child]:
+    """Wait until one or more of these can be read."""
+    if len(children) == 1:  # also where there is no waiting for several pipes
+        yield from children
+        return
+    with selectors.DefaultSelector() as selector:
+        for child in children:
+            selector.register(child, selectors.EVENT_READ, child)
+        for key, _ in selector.select():
+            yield key.data
+
+
+def _hear_interrupts(parent: int, cores: Collection[int] | None) -> Callable[[], None] | None:
     """Make what the child does before its program begins: hear SIGINT, and on Linux get one at the parent's death."""
     if os.name != "posix":
         return None
@@ -68,6 +112,8 @@ def _hear_interrupts(parent: int) -> Callable[[], None] | None:
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
     def prepare() -> None:
+        if cores is not None and sys.platform == "linux":
+            os.sched_setaffinity(0, cores)
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs, and so their children, ignore it
         if prctl is not None:
             prctl(_PR_SET_PDEATHSIG, signal.SIGINT)

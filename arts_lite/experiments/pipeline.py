@@ -1,12 +1,14 @@
-"""Long experiments as stages: commands that run one after another, each of which can be interrupted and gone on with.
+"""Long experiments as stages: commands, each of which can be interrupted and gone on with, in their order.
 
 A stage's command resumes by itself; what the pipeline adds is the order, a mark for what is finished, how long it took,
-and the refusal to mix results of different settings.
+and the refusal to mix results of different settings. Stages that do not need each other can run side by side: small
+models keep one core busy, and two of them two, better than one model does.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections import deque
@@ -19,7 +21,7 @@ from threading import Event
 from typing import Any
 
 from arts_lite.errors import ArtsError
-from arts_lite.experiments.child import Child
+from arts_lite.experiments.child import Child, ready
 from arts_lite.experiments.lines import write_whole
 from arts_lite.experiments.versions import versions
 
@@ -63,6 +65,51 @@ class Timing:
     expected_s: float
 
 
+class _Running:
+    """A stage at work: its command, its log, and how long it has taken so far.
+
+    Args:
+        cores: that it runs on; None: all.
+        before_s: seconds of earlier, interrupted runs.
+        now_s: the clock.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        stage: Stage,
+        child: Child,
+        log: Path,
+        *,
+        cores: list[int] | None,
+        before_s: float,
+        now_s: float,
+    ) -> None:
+        self.number = number
+        self.stage = stage
+        self.child = child
+        self.cores = cores
+        self.last: deque[str] = deque(maxlen=_NUM_LAST_LINES)
+        self.saved_s = now_s
+        self._log = log.open("a", encoding="utf-8")
+        self._origin_s = now_s - before_s
+
+    def seconds(self, now_s: float) -> float:
+        """How long it has taken, earlier runs included."""
+        return now_s - self._origin_s
+
+    def note(self, line: str) -> None:
+        """Write a line to its log."""
+        self.last.append(line)
+        self._log.write(line + "\n")
+        self._log.flush()
+
+    def close(self) -> int:
+        """Close the log, wait for the command to end, and return its exit code."""
+        self._log.close()
+        return self.child.wait()
+
+
 class Pipeline:
     """Runs stages in a folder.
 
@@ -72,10 +119,12 @@ class Pipeline:
         stages: in the order in which they run.
         tell: called with (number from 1, stage, line) for each line that a command prints.
         begin: called with (number from 1, stage, is_done) before a stage, also one that is skipped.
+        jobs: how many stages run side by side at most, >= 1, each on its share of the cores (of all while it is begun
+            alone); more than one needs POSIX.
         clock: seconds, monotonic.
 
     Raises:
-        ValueError: two stages have one name, or one needs a stage that is not an earlier one.
+        ValueError: two stages have one name, one needs a stage that is not an earlier one, or jobs < 1.
     """
 
     def __init__(
@@ -85,6 +134,7 @@ class Pipeline:
         *,
         tell: Callable[[int, Stage, str], None] = lambda _number, _stage, _line: None,
         begin: Callable[[int, Stage, bool], None] = lambda _number, _stage, _is_done: None,
+        jobs: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = folder
@@ -92,7 +142,10 @@ class Pipeline:
         self._tell = tell
         self._begin = begin
         self._clock = clock
-        self._child: Child | None = None
+        if jobs < 1:
+            raise ValueError(f"jobs is {jobs}, but must be >= 1")
+        self._jobs = jobs if os.name == "posix" else 1
+        self._running: list[_Running] = []
         self._stop = Event()
         self._digests: dict[str, str] = {}
         for stage in stages:
@@ -114,19 +167,21 @@ class Pipeline:
         """
         with self._locked() as lock:
             self._settle(redo)
-            for number, stage in enumerate(self.stages, 1):
-                is_done = self.is_done(stage)
-                self._begin(number, stage, is_done)
-                if not is_done and not self._do(number, stage, lock):
-                    return False
+            try:
+                self._run_all(lock)
+            except BaseException:
+                self._end_all()
+                raise
+            if self._stop.is_set():
+                return False
             self._write_timings()
         return True
 
     def interrupt(self) -> bool:
         """End soon; the command at work is told and ends in its own way. Callable from a signal handler."""
         self._stop.set()
-        if self._child is not None:
-            self._child.interrupt()
+        for running in self._running:
+            running.child.interrupt()
         return True
 
     def is_done(self, stage: Stage) -> bool:
@@ -167,27 +222,69 @@ class Pipeline:
             others = [f"{' '.join(before)} there, {' '.join(now)} here"]
         return f"{stage.name} ({'; '.join(others[:3]) or 'a stage that it needs'})"
 
-    def _do(self, number: int, stage: Stage, lock: int | None) -> bool:
-        if self._stop.is_set():
-            return False
-        before_s, began_s = self._mark(stage).get("seconds", 0.0), self._clock()
-        saved_s = began_s
-        last: deque[str] = deque(maxlen=_NUM_LAST_LINES)
-        self._save(stage, before_s)
-        with (self.folder / _MARKS / f"{stage.name}.log").open("a", encoding="utf-8") as log:
+    def _run_all(self, lock: int | None) -> None:
+        waiting = list(enumerate(self.stages, 1))
+        done: set[str] = set()
+        while True:
+            self._start(waiting, done, lock)
+            if not self._running:
+                return
+            for child in ready([running.child for running in self._running]):
+                running = next(one for one in self._running if one.child is child)
+                lines = child.read()
+                for line in lines or ():
+                    self._take(running, line)
+                if lines is None and self._finish(running):
+                    done.add(running.stage.name)
 
-            def take(line: str) -> None:
-                nonlocal saved_s
-                last.append(line)
-                log.write(line + "\n")
-                log.flush()
-                if self._clock() - saved_s >= _SAVE_EVERY_S:  # so that a killed run's time is known
-                    saved_s = self._clock()
-                    self._save(stage, before_s + saved_s - began_s)
-                self._tell(number, stage, line)
+    def _start(self, waiting: list[tuple[int, Stage]], done: set[str], lock: int | None) -> None:
+        """Begin, in their order, stages whose needs are there, as many as may run; those that are done are skipped."""
+        for number, stage in list(waiting):
+            if self._stop.is_set() or len(self._running) >= self._jobs:
+                return
+            if not done.issuperset(stage.needs):
+                continue
+            waiting.remove((number, stage))
+            is_done = self.is_done(stage)
+            self._begin(number, stage, is_done)
+            if is_done:
+                done.add(stage.name)
+                continue
+            can_others = any(not self.is_done(other) and done.issuperset(other.needs) for _, other in waiting)
+            before_s = self._mark(stage).get("seconds", 0.0)
+            self._save(stage, before_s)
+            keep_open = () if lock is None else (lock,)
+            cores = self._cores(can_others)
+            child = Child(stage.command, self.folder, keep_open=keep_open, cores=cores)
+            log = self.folder / _MARKS / f"{stage.name}.log"
+            now_s = self._clock()
+            self._running.append(_Running(number, stage, child, log, cores=cores, before_s=before_s, now_s=now_s))
+        if self._stop.is_set():  # it came while a process was being made
+            for running in self._running:
+                running.child.interrupt()
 
-            code = self._run_child(stage, take, lock)
-        seconds = before_s + self._clock() - began_s
+    def _cores(self, has_company: bool) -> list[int] | None:
+        """Choose a stage's cores: those that the fewest others have, one job's share; None: all."""
+        if self._jobs == 1 or not hasattr(os, "sched_getaffinity") or not (has_company or self._running):
+            return None
+        cores = sorted(os.sched_getaffinity(0))
+        shares = [cores[place :: self._jobs] for place in range(min(self._jobs, len(cores)))]
+        taken = [running.cores for running in self._running]
+        return min(shares, key=lambda share: sum(one is None or one == share for one in taken))
+
+    def _take(self, running: _Running, line: str) -> None:
+        running.note(line)
+        now_s = self._clock()
+        if now_s - running.saved_s >= _SAVE_EVERY_S:  # so that a killed run's time is known
+            running.saved_s = now_s
+            self._save(running.stage, running.seconds(now_s))
+        self._tell(running.number, running.stage, line)
+
+    def _finish(self, running: _Running) -> bool:
+        """Take note of a stage's end; False: it was interrupted. Raises PipelineError: it has failed."""
+        code, stage = running.close(), running.stage
+        self._running.remove(running)
+        seconds = running.seconds(self._clock())
         self._save(stage, seconds)
         if code != 0 and self._stop.is_set():
             return False
@@ -195,22 +292,23 @@ class Pipeline:
         if code != 0 or missing:
             why = f"exit code {code}" if code else f"it did not write {', '.join(missing)}"
             raise PipelineError(
-                f"stage {stage.name} failed ({why}): python {' '.join(stage.command)}\n" + "\n".join(last)
+                f"stage {stage.name} failed ({why}): python {' '.join(stage.command)}\n" + "\n".join(running.last)
             )
         self._save(stage, seconds, is_done=True)
-        return not self._stop.is_set()
+        return True
 
-    def _run_child(self, stage: Stage, take: Callable[[str], None], lock: int | None) -> int:
-        self._child = Child(stage.command, self.folder, keep_open=() if lock is None else (lock,))
-        try:
-            if self._stop.is_set():  # it came while the process was being made
-                self._child.interrupt()
-            return self._child.follow(take)
-        except BaseException:
-            self._child.kill()
-            raise
-        finally:
-            self._child = None
+    def _end_all(self) -> None:
+        """After a failure: let the other stages save what they have, as at Ctrl-C; kill those that do not end soon."""
+        for running in self._running:
+            running.child.interrupt()
+        until_s = self._clock() + _WAIT_S
+        while self._running:
+            running = self._running[0]
+            if not running.child.ends_within(until_s - self._clock()):
+                running.child.kill()
+            running.close()
+            self._save(running.stage, running.seconds(self._clock()))
+            self._running.remove(running)
 
     def _missing(self, stage: Stage) -> list[str]:
         return [name for name in stage.outputs if not (self.folder / name).exists()]

@@ -51,6 +51,74 @@ def test_stages_run_in_order_and_their_lines_are_passed_on(tmp_path: Path) -> No
     assert mark["versions"]["python"]
 
 
+MEETS = """
+import os, sys, time
+open(sys.argv[1] + '.came', 'w')
+until = time.monotonic() + 20
+while not os.path.exists(sys.argv[2] + '.came') and time.monotonic() < until:
+    time.sleep(0.01)
+print('met', os.path.exists(sys.argv[2] + '.came'), sorted(os.sched_getaffinity(0)), end='')
+open(sys.argv[1] + '.out', 'w')
+"""
+
+
+def meeting(name: str, other: str) -> Stage:
+    """Ends well once the other has begun."""
+    return Stage(name, ("-c", MEETS, name, other), (), (f"{name}.out",))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores are shared out on Linux")
+def test_stages_that_do_not_need_each_other_run_side_by_side_on_cores_of_their_own(tmp_path: Path) -> None:
+    lines: dict[str, str] = {}
+    stages = [meeting("a", "b"), meeting("b", "a"), noted("c", "a", "b"), noted("d", "c")]
+    pipeline = Pipeline(tmp_path, stages, jobs=2, tell=lambda _, stage, line: lines.update({stage.name: line}))
+    assert pipeline.run()
+    cores = sorted(os.sched_getaffinity(0))
+    shares = [str(cores[place::2] or cores) for place in range(2)]
+    assert {lines["a"], lines["b"]} == {f"met True {share}" for share in shares}
+    assert told(tmp_path) == ["c", "d"]
+    assert (tmp_path / "stages" / "a.log").read_text() == lines["a"] + "\n"
+
+
+def test_a_failure_lets_the_stages_beside_it_keep_what_they_have(tmp_path: Path) -> None:
+    failing = Stage(
+        "bad", ("-c", "import os, sys, time\nwhile not os.path.exists('steps'): time.sleep(0.01)\nsys.exit(3)")
+    )
+    slow = Stage("slow", ("-c", RESUMING))
+    with pytest.raises(PipelineError, match="stage bad failed"):
+        Pipeline(tmp_path, [slow, failing], jobs=2).run()
+    num_steps = len((tmp_path / "steps").read_text())
+    mark = json.loads((tmp_path / "stages" / "slow.json").read_text())
+    assert num_steps >= 1
+    assert not mark["is_done"]
+    assert mark["seconds"] > 0
+    (tmp_path / "go").touch()
+    assert Pipeline(tmp_path, [slow], jobs=2).run()
+    assert len((tmp_path / "steps").read_text()) == 6
+
+
+def test_an_interrupt_reaches_all_stages_side_by_side(tmp_path: Path) -> None:
+    pipeline: Pipeline
+    begun: set[str] = set()
+
+    def tell(_number: int, stage: Stage, _line: str) -> None:
+        begun.add(stage.name)
+        if len(begun) == 2:
+            pipeline.interrupt()
+
+    forever = "import time\nprint('here', flush=True)\nwhile True: time.sleep(0.01)"
+    stages = [Stage(name, ("-c", forever)) for name in ("a", "b", "c")]
+    pipeline = Pipeline(tmp_path, stages, jobs=2, tell=tell)
+    assert not pipeline.run()
+    assert begun == {"a", "b"}
+    assert not any(json.loads((tmp_path / "stages" / f"{name}.json").read_text())["is_done"] for name in begun)
+
+
+def test_fewer_than_one_job_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="jobs is 0, but must be >= 1"):
+        Pipeline(tmp_path, [noted("a")], jobs=0)
+
+
 def test_what_is_done_is_skipped(tmp_path: Path) -> None:
     begun: list[tuple[str, bool]] = []
     Pipeline(tmp_path, [noted("a"), noted("b")]).run()
