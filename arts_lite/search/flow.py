@@ -71,7 +71,7 @@ class FlowSearch:
     def _decide(self, tree: SearchTree, stopped: Sequence[Branch]) -> Iterator[Action]:
         chance = self._surest(tree) if any(branch.has_ended for branch in stopped) else 0.0
         if self._confidence is not None and chance >= self._confidence:
-            yield from self._stop(StopReason.DECIDED, f"an answer is right with a chance of {chance:.3g}")
+            yield from self._stop(StopReason.DECIDED, f"an answer is the right one with a chance of {chance:.3g}")
             return
         going = [branch for branch in stopped if branch.is_alive and self._goes_on(tree, branch)]
         left = [branch for branch in stopped if branch not in going]

@@ -60,12 +60,14 @@ def wave_size(num_ended: int, concurrency: int | None) -> int:
 
 
 def answer_posterior(tree: SearchTree, flows: FlowRange, log_prob_weight: float = 0.0) -> Mapping[int, float]:
-    """P(correct) of each answer (by `Branch.group`), given all leaves; what is missing to 1 is "none of them".
+    """P that an answer (by `Branch.group`) is the right one of all that could be found; missing to 1: of those not seen.
 
     Leaves that give one answer are readings of one fact. Their mean log-odds count as sqrt(m) independent readings if
     they are in favour, as one otherwise: the errors of a verifier's readings of one answer go together, and wrong
     traces do not become less likely wrong by being many. m counts a fork by the share of its tokens that are its own.
-    At most one answer is right: P(a) = o_a / (1 + sum of all o), with o the odds.
+    At most one answer is right: P(a) = o_a / (u + sum of all o), with o the odds, and u the chance that the next trace
+    gives an answer that was not seen yet: the share of leaves whose answer no other gives (Good 1953). After one leaf
+    u = 1. Where traces go on to give the same few answers, others will hardly be found, and the search need not go on.
 
     Args:
         log_prob_weight: log-odds that a nat of a leaf's log-prob, against the leaves' mean, adds to those of its flow.
@@ -80,7 +82,9 @@ def answer_posterior(tree: SearchTree, flows: FlowRange, log_prob_weight: float 
         log_odds = math.log(chance / (1 - chance)) + log_prob_weight * (leaf.log_prob - mean)
         readings.setdefault(leaf.group, []).append((_own_share(tree, leaf), log_odds))
     odds = {group: math.exp(min(_log_odds(items), 50.0)) for group, items in readings.items()}
-    total = 1 + math.fsum(odds.values())
+    counts = [math.fsum(share for share, _ in items) for items in readings.values()]
+    unseen = (0.5 + math.fsum(one for one in counts if one <= 1)) / (0.5 + math.fsum(counts))
+    total = unseen + math.fsum(odds.values())
     return {group: one / total for group, one in odds.items()}
 
 

@@ -150,7 +150,7 @@ def test_what_is_unfinished_at_the_end_says_what_is_true_of_it() -> None:
     for why in falls:
         here, above = (float(part.split()[-1]) for part in why.removeprefix("its flow fell: ").split(", "))
         assert here < above
-    sure = {why for why in whys if why.startswith("an answer is right with a chance of ")}
+    sure = {why for why in whys if why.startswith("an answer is the right one with a chance of ")}
     assert sure
     assert whys - falls - sure <= {"the search is over"}
 

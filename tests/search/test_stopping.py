@@ -98,14 +98,32 @@ def test_different_answers_exclude_each_other(chances: dict[str, float]) -> None
 
 
 @given(CHANCES, st.integers(1, 20))
-def test_equal_answers_strengthen_each_other_only_if_they_look_right(chance: float, count: int) -> None:
-    one = answer_posterior(tree_of(("a", chance)), FLOWS)[0]
-    many = answer_posterior(tree_of(*[("a", chance)] * count), FLOWS)[0]
+def test_equal_answers_strengthen_each_other_against_unseen_ones_and_against_others_only_if_they_look_right(
+    chance: float, count: int
+) -> None:
+    alike, more = ([("a", chance)] * number for number in (count, count + 1))
+    assert answer_posterior(tree_of(*alike), FLOWS)[0] < answer_posterior(tree_of(*more), FLOWS)[0]
+    ratios = []
+    for leaves in (alike, more):
+        found = answer_posterior(tree_of(*leaves, ("b", 0.5), ("b", 0.5)), FLOWS)
+        ratios.append(found[0] / found[1])
     if chance > 0.5:
-        assert many >= one - 1e-9
-        assert many <= answer_posterior(tree_of(*[("a", chance)] * (count + 1)), FLOWS)[0] + 1e-9
+        assert ratios[0] < ratios[1]
     else:
-        assert many == pytest.approx(one)
+        assert ratios[0] == pytest.approx(ratios[1])
+
+
+@pytest.mark.parametrize(("counts", "unseen"), [((1,), 1.0), ((1, 1, 1), 1.0), ((4,), 0.5 / 4.5), ((3, 1), 1.5 / 4.5)])
+def test_what_was_not_seen_yet_weighs_as_much_as_the_next_trace_is_likely_to_give_it(
+    counts: tuple[int, ...], unseen: float
+) -> None:
+    leaves = [(f"answer {number}", 0.5) for number, count in enumerate(counts) for _ in range(count)]
+    found = answer_posterior(tree_of(*leaves), FLOWS)
+    assert found == {number: pytest.approx(1 / (unseen + len(counts))) for number in range(len(counts))}
+
+
+def test_the_same_wrong_looking_answer_again_and_again_is_no_certainty() -> None:
+    assert answer_posterior(tree_of(*[("mode", 0.001)] * 16), FLOWS)[0] < 0.05
 
 
 def test_many_wrong_traces_do_not_outweigh_one_right_one() -> None:
