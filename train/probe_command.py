@@ -82,7 +82,8 @@ def probe(ctx: click.Context, /, **options: Any) -> None:
         with replacing(Path(options["export"])) as temporary:
             shutil.copyfile(path, temporary)
     dev = made.metrics["dev"]
-    display.say(f"{path}: dev {json.dumps({name: round(dev[name], 4) for name in _TOLD if name in dev})}")
+    told = {name: round(dev[name], 4) for name in _TOLD if name in dev}
+    display.say(f"{path}: dev {json.dumps({**told, 'log_prob_weight': made.log_prob_weight})}")
 
 
 def _read(training: ProbeTraining, *, is_quiet: bool) -> bool:

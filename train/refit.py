@@ -21,7 +21,7 @@ from arts_lite.errors import TrainingError
 from arts_lite.train.dataset import TreeDataset
 from arts_lite.train.gguf_vocab import GGUFTokeniser
 from arts_lite.train.head_fit import FitConfig, fit_head, loss_of
-from arts_lite.train.metrics import correlation, dev_metrics
+from arts_lite.train.metrics import correlation, dev_metrics, fit_log_prob_weight
 from arts_lite.train.objectives import Objective, make_objective
 from arts_lite.train.states import StateFolder, States, reading_config
 from arts_lite.train.trees import ContextLimit, TrainingTree
@@ -81,6 +81,8 @@ def refit_verifier(
 ) -> Refitted | None:
     """Write a verifier's file again with the best of the old head, a new calibration, and a new head.
 
+    The weight of log-probs beside its flows is fitted again, too.
+
     Args:
         path, out: may be the same.
         data: problems to fit on, and held-out ones to check on.
@@ -123,7 +125,12 @@ def refit_verifier(
             drift[name] = drift_of([one.log_flow(one.head(rows)) for rows in dev], reference)
     told = {"kept": kept, "before": before, "after": measured[kept], "drift": drift, "fit": config.to_dict()}
     metrics = {**verifier.metrics, "refit": {**told, "trees": data.to_dict()}}
-    made = replace_head(path, out, dataclasses.replace(candidates[kept], metrics=metrics))
+    best = candidates[kept]
+    weight = 0.0
+    if best.output != "score":
+        values = [calibrated_values(best, rows) for rows in dev]
+        weight = fit_log_prob_weight(data.dev, values, objective, data.rewards)
+    made = replace_head(path, out, dataclasses.replace(best, log_prob_weight=weight, metrics=metrics))
     return Refitted(made, kept, before, measured[kept], drift)
 
 

@@ -121,6 +121,7 @@ def _finish(training: VerifierTraining, options: dict[str, Any], display: Traini
             shutil.copyfile(path, temporary)
     dev = made.metrics["dev"]
     told = {name: dev[name] for name in ("bon_accuracy", "leaf_auc", "prefix_auc", "sibling_accuracy") if name in dev}
+    told["log_prob_weight"] = made.log_prob_weight
     display.say(f"{path}: {training.step:,} steps, {training.seconds:,.0f} s; dev {json.dumps(told)}")
     return True
 

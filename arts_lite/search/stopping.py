@@ -60,7 +60,7 @@ def wave_size(num_ended: int, concurrency: int | None) -> int:
 
 
 def answer_posterior(tree: SearchTree, flows: FlowRange, log_prob_weight: float = 0.0) -> Mapping[int, float]:
-    """P that an answer (by `Branch.group`) is the right one of all that could be found; missing to 1: of those not seen.
+    """P that an answer (by `Branch.group`) is the right one of all that could be found; the rest: one not seen yet is.
 
     Leaves that give one answer are readings of one fact. Their mean log-odds count as sqrt(m) independent readings if
     they are in favour, as one otherwise: the errors of a verifier's readings of one answer go together, and wrong

@@ -81,7 +81,8 @@ def with_head(path: Path, out: Path, **changes: Any) -> VerifierFormat:
 def test_a_wrong_head_becomes_a_better_one(trained: Path, data: TreeDataset, tmp_path: Path) -> None:
     good = read_verifier(read_header(trained))
     noise = np.random.default_rng(0).normal(0, 3 * np.abs(good.head.weight).mean(), len(good.head.weight))
-    with_head(trained, tmp_path / "bad.gguf", head=Head(good.head.weight + noise.astype(np.float32), 3.0))
+    bad = Head(good.head.weight + noise.astype(np.float32), 3.0)
+    with_head(trained, tmp_path / "bad.gguf", head=bad, log_prob_weight=7.0)
     hidden = states_of(trained, good, data.dev, None, threads=1)
     assert hidden is not None
     reference = [good.log_flow(good.head(rows)) for rows in hidden]
@@ -95,6 +96,7 @@ def test_a_wrong_head_becomes_a_better_one(trained: Path, data: TreeDataset, tmp
     assert found.drift["before"]["rms"] > 0.1
     assert set(found.drift["after"]) == {"correlation", "rms"}
     written = read_verifier(read_header(tmp_path / "new.gguf"))
+    assert 0 <= written.log_prob_weight <= 1
     assert written.metrics["refit"]["kept"] == found.kept
     assert written.metrics["refit"]["drift"] == found.drift
     assert written.metrics["options"] == good.metrics["options"]
@@ -112,6 +114,7 @@ def test_what_is_worse_on_held_out_problems_is_not_kept(
     assert found.after == found.before
     np.testing.assert_array_equal(found.format.head.weight, before.head.weight)
     assert (found.format.scale, found.format.offset) == (before.scale, before.offset)
+    assert found.format.log_prob_weight == before.log_prob_weight  # of a training's own export, on the same dev trees
     assert "refit: kept nothing" in found.summary()
 
 
