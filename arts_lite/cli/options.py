@@ -107,7 +107,7 @@ search_options = option_group(
     click.option(
         "--flow-temperature",
         type=click.FloatRange(0),
-        help="flow: how freely places are drawn; 1: as flow is, 0: the best.  [default: 1]",
+        help="flow: how freely places are drawn; 1: as flow is, 0: the best.  [default: 0.3]",
     ),
     click.option(
         "--log-prob-weight",

@@ -77,7 +77,7 @@ class StrategySettings:
     confidence: float | None = None
     concurrency: int | None = None
     prune_below: float = 0.5
-    flow_temperature: float = 1.0
+    flow_temperature: float = 0.3
     log_prob_weight: float = 0.0
     flows: FlowRange | None = PAPER_FLOWS
 

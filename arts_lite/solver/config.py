@@ -69,7 +69,7 @@ class SolverConfig:
     confidence: float | None = None
     concurrency: int | None = None
     prune_below: float = 0.5
-    flow_temperature: float = 1.0
+    flow_temperature: float = 0.3
     log_prob_weight: float | None = None
     beam_width: int = 4
     c_puct: float = 1.25
