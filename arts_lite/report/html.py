@@ -26,7 +26,7 @@ _IN_JSON = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 _END_FIELDS = ("state", "reason", "why", "answer", "correct", "reward", "score")
 _SETTINGS = (
     *("strategy", "n", "fork_prob", "max_fork_depth", "beam_width", "c_puct", "confidence", "prune_below"),
-    *("flow_temperature", "scorer", "aggregation", "max_tokens", "temperature", "top_p"),
+    *("flow_temperature", "log_prob_weight", "scorer", "aggregation", "max_tokens", "temperature", "top_p"),
 )
 
 

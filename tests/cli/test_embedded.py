@@ -202,7 +202,7 @@ def test_an_installation_without_the_verifier_says_so(monkeypatch: pytest.Monkey
 def test_the_verifier_that_is_shipped_tells_right_last_lines_from_wrong_ones() -> None:
     assert embedded_verifier().stat().st_size <= 6_000_000
     traces = [
-        ("5+7=12; 3 8 12", "8*3=24; 12 24", "24*12=288"),
+        ("5+7=12; 3 8 12", "8*3=24; 12 24", "24+12=36"),
         ("5+7=12; 3 8 12", "12-8=4; 3 4", "4*3=12"),
         ("5+7=12; 3 8 12", "12/3=4; 8 4", "8*4=32"),
         ("7-5=2; 3 8 2", "3*8=24; 2 24", "24*2=48"),
