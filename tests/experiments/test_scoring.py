@@ -63,9 +63,10 @@ def test_a_probe_reads_the_tokens_that_were_generated_and_no_others(tmp_path: Pa
     readings = read_scores(tmp_path / "scores/probe", pool)
     for one in pool:
         assert readings[one.id].values == [[float(end) for end in ends] for ends in one.step_ends]
-    [own] = [one for one in evaluate(tmp_path, num_resamples=10)["methods"] if one["label"] == "best-of-n:probe"]
+    results = evaluate(tmp_path, num_resamples=10)
+    [own] = [one for one in results["methods"] if one["label"] == "best-of-n:probe"]
     assert own["aggregation"] == "min"
-    assert own["log_prob_weight"] == 0.25
+    assert results["verifiers"]["probe"]["log_prob_weight"] == 0.25
     assert {point["num_verifier_tokens"] for point in own["points"]} == {0.0}
 
 
