@@ -15,7 +15,7 @@ from arts_lite.search.strategy import StrategySettings
 from arts_lite.types import StopReason
 
 DEFAULT_CONFIDENCE = 0.95
-FRESH_EVERY = 4  # walks, one of which ends at the root whatever the flows say: they may be wrong
+FRESH_EVERY = 2  # walks, one of which ends at the root whatever the flows say: they may be wrong
 
 
 class FlowSearch:
@@ -26,7 +26,7 @@ class FlowSearch:
     it is complete, or its yield falls below `prune_below` times that of a place above it. Then the next one begins
     where a walk from the root ends: at each place it stays, to draw a next step there, or goes down to a child, in
     proportion to yield ** (1 / flow_temperature); 0: the best. So a fork comes before the step at which flow was lost.
-    Every fourth walk ends at the root, as the flows may be wrong. What is drawn again and again at a place counts for
+    Every second walk ends at the root, as the flows may be wrong. What is drawn again and again at a place counts for
     less. While what runs is likely to hold a right trace, no other is begun beside it, unless `concurrency` asks for
     more.
     The search ends when one answer's posterior (`answer_posterior`) reaches `confidence`, or the budget is spent.
