@@ -15,7 +15,8 @@ from arts_lite.cli.interrupt import on_interrupt
 from arts_lite.cli.options import option_group
 
 if TYPE_CHECKING:
-    from arts_lite.experiments.pipeline import Pipeline, Stage, Timing
+    from arts_lite.experiments.pipeline import Pipeline, Timing
+    from arts_lite.experiments.stage import Stage
 
 _MOST_JOBS = 4  # each takes about a gigabyte
 _common = option_group(

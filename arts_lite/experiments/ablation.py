@@ -17,8 +17,9 @@ from typing import Any
 from arts_lite.experiments.figures import Evaluation, Values, difference, mean, recovered
 from arts_lite.experiments.methods import JOINT
 from arts_lite.experiments.miniature import VERIFIERS
-from arts_lite.experiments.pipeline import Stage, write_json
+from arts_lite.experiments.pipeline import write_json
 from arts_lite.experiments.sizes import RATES, AblationSizes, Rates
+from arts_lite.experiments.stage import Stage
 from arts_lite.experiments.versions import versions
 
 TASKS = ("countdown", "arithmetic")

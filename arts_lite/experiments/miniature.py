@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from arts_lite.experiments.pipeline import Stage
 from arts_lite.experiments.sizes import RATES, Rates, Sizes
+from arts_lite.experiments.stage import Stage
 
 VERIFIERS: Mapping[str, tuple[str, ...]] = {
     "arts-sum": ("--objective", "flow", "--estimator", "sum", "--deviance", "squared-log"),

@@ -11,10 +11,9 @@ import json
 import os
 import shutil
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
@@ -23,37 +22,16 @@ from typing import Any
 from arts_lite.errors import ArtsError
 from arts_lite.experiments.child import Child, ready
 from arts_lite.experiments.lines import write_whole
+from arts_lite.experiments.stage import Running, Stage
 from arts_lite.experiments.versions import versions
 
 _MARKS = "stages"
-_NUM_LAST_LINES = 15
 _SAVE_EVERY_S = 10.0
 _WAIT_S = 30.0
 
 
 class PipelineError(ArtsError):
     """A stage failed, or the folder holds stages of other settings, or is in use."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One command.
-
-    Attributes:
-        name: of the stage and of the folder within the pipeline's that its command writes to.
-        command: arguments of Python, such as ("-m", "arts_lite", "sdf", "--out", name); run in the pipeline's folder.
-        needs: names of the stages whose results it reads; they are earlier ones.
-        outputs: files that are there when it is done, relative to the pipeline's folder.
-        minutes: that it is expected to take.
-        settings: what its results depend on besides the command, such as a model's digest; JSON-ready.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    needs: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ()
-    minutes: float = 0.0
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,51 +41,6 @@ class Timing:
     stage: str
     seconds: float
     expected_s: float
-
-
-class _Running:
-    """A stage at work: its command, its log, and how long it has taken so far.
-
-    Args:
-        cores: that it runs on; None: all.
-        before_s: seconds of earlier, interrupted runs.
-        now_s: the clock.
-    """
-
-    def __init__(
-        self,
-        number: int,
-        stage: Stage,
-        child: Child,
-        log: Path,
-        *,
-        cores: list[int] | None,
-        before_s: float,
-        now_s: float,
-    ) -> None:
-        self.number = number
-        self.stage = stage
-        self.child = child
-        self.cores = cores
-        self.last: deque[str] = deque(maxlen=_NUM_LAST_LINES)
-        self.saved_s = now_s
-        self._log = log.open("a", encoding="utf-8")
-        self._origin_s = now_s - before_s
-
-    def seconds(self, now_s: float) -> float:
-        """How long it has taken, earlier runs included."""
-        return now_s - self._origin_s
-
-    def note(self, line: str) -> None:
-        """Write a line to its log."""
-        self.last.append(line)
-        self._log.write(line + "\n")
-        self._log.flush()
-
-    def close(self) -> int:
-        """Close the log, wait for the command to end, and return its exit code."""
-        self._log.close()
-        return self.child.wait()
 
 
 class Pipeline:
@@ -145,7 +78,7 @@ class Pipeline:
         if jobs < 1:
             raise ValueError(f"jobs is {jobs}, but must be >= 1")
         self._jobs = jobs if os.name == "posix" else 1
-        self._running: list[_Running] = []
+        self._running: list[Running] = []
         self._stop = Event()
         self._digests: dict[str, str] = {}
         for stage in stages:
@@ -258,7 +191,7 @@ class Pipeline:
             child = Child(stage.command, self.folder, keep_open=keep_open, cores=cores)
             log = self.folder / _MARKS / f"{stage.name}.log"
             now_s = self._clock()
-            self._running.append(_Running(number, stage, child, log, cores=cores, before_s=before_s, now_s=now_s))
+            self._running.append(Running(number, stage, child, log, cores=cores, before_s=before_s, now_s=now_s))
         if self._stop.is_set():  # it came while a process was being made
             for running in self._running:
                 running.child.interrupt()
@@ -272,7 +205,7 @@ class Pipeline:
         taken = [running.cores for running in self._running]
         return min(shares, key=lambda share: sum(one is None or one == share for one in taken))
 
-    def _take(self, running: _Running, line: str) -> None:
+    def _take(self, running: Running, line: str) -> None:
         running.note(line)
         now_s = self._clock()
         if now_s - running.saved_s >= _SAVE_EVERY_S:  # so that a killed run's time is known
@@ -280,7 +213,7 @@ class Pipeline:
             self._save(running.stage, running.seconds(now_s))
         self._tell(running.number, running.stage, line)
 
-    def _finish(self, running: _Running) -> bool:
+    def _finish(self, running: Running) -> bool:
         """Take note of a stage's end; False: it was interrupted. Raises PipelineError: it has failed."""
         code, stage = running.close(), running.stage
         self._running.remove(running)

@@ -14,8 +14,9 @@ from click.testing import CliRunner
 from arts_lite.cli import main
 from arts_lite.experiments.ablation import BASELINES, Ablation
 from arts_lite.experiments.miniature import VERIFIERS, Miniature
-from arts_lite.experiments.pipeline import Pipeline, Stage
+from arts_lite.experiments.pipeline import Pipeline
 from arts_lite.experiments.sizes import FULL, FULL_ABLATION, QUICK, QUICK_ABLATION
+from arts_lite.experiments.stage import Stage
 
 
 def planned(tmp_path: Path, *args: str) -> tuple[list[str], float]:

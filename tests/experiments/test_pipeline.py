@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from arts_lite.experiments.pipeline import Pipeline, PipelineError, Stage
+from arts_lite.experiments.pipeline import Pipeline, PipelineError
+from arts_lite.experiments.stage import Stage
 
 NOTE = "open('told', 'a').write({name!r} + '\\n'); open({name!r} + '.out', 'w').write('x'); print('line of', {name!r})"
 RESUMING = """
@@ -194,7 +195,8 @@ def test_an_interrupt_reaches_the_command_and_the_rest_waits(tmp_path: Path) -> 
 
 def test_a_pipeline_killed_in_mid_stage_goes_on_where_it_was(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from arts_lite.experiments.pipeline import Pipeline, Stage;"
+        "import sys; from pathlib import Path; from arts_lite.experiments.pipeline import Pipeline;"
+        "from arts_lite.experiments.stage import Stage;"
         "stages = [Stage('a', ('-c', sys.argv[2])), Stage('b', ('-c', sys.argv[3]), ('a',))];"
         "Pipeline(Path(sys.argv[1]), stages, tell=lambda n, s, line: print(line, flush=True)).run()"
     )
