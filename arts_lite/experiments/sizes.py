@@ -13,7 +13,7 @@ class Sizes:
         difficulty: of arithmetic, in all stages; see docs/tasks.md.
         countdown: whether Countdown is part of it.
         num_trees, num_traces, fork_prob: of one seed's trees to learn from; main traces of each.
-        epochs, batch_tokens: of a verifier's training: about 100 steps. Many problems teach more than many traces of
+        epochs, batch_tokens: of a verifier's training: about 200 steps. Many problems teach more than many traces of
             each: GRPO's prompts are learnt by heart when they come again, and a tree of 16 main traces has only twice
             the tokens of one of 4.
         grpo_steps, grpo_prompts, generations: of GRPO; its problems are those of the trees.
@@ -35,7 +35,7 @@ class Sizes:
 
     difficulty: str = "num_operators=5"
     countdown: bool = True
-    num_trees: int = 900
+    num_trees: int = 2000
     num_traces: int = 4
     fork_prob: float = 0.5
     epochs: float = 1
