@@ -102,6 +102,7 @@ def _run(
 
     say: Callable[[str], None] = (lambda _text: None) if options["quiet"] else (lambda text: click.echo(text, err=True))
     num = len(stages)
+    jobs = options["jobs"] or min(physical_cores(), _MOST_JOBS)
 
     def begin(number: int, stage: Stage, is_done: bool) -> None:
         say(f"[{number}/{num}] {stage.name}: {'done before' if is_done else f'about {stage.minutes:.1f} minutes'}")
@@ -111,10 +112,10 @@ def _run(
         stages,
         tell=lambda number, stage, line: say(f"[{number}/{num}] {stage.name}: {line}"),
         begin=begin,
-        jobs=options["jobs"] or min(physical_cores(), _MOST_JOBS),
+        jobs=jobs,
     )
     if options["dry_run"]:
-        _print_plan(pipeline)
+        _print_plan(pipeline, jobs)
         return
     if missing := [package for package in needs if find_spec(package) is None]:
         extra = "grpo,report" if "trl" in needs else "train"
@@ -128,22 +129,25 @@ def _run(
     paths = report(pipeline.folder, timings)
     for one in timings:
         say(f"{one.seconds / 60:6.1f} minutes (expected {one.expected_s / 60:5.1f})  {one.stage}")
-    say(f"{sum(one.seconds for one in timings) / 60:6.1f} minutes in all")
+    say(f"{sum(one.seconds for one in timings) / 60:6.1f} minutes in all, one after another")
     for path in paths:
         click.echo(str(path))
 
 
-def _print_plan(pipeline: Pipeline) -> None:
-    """Print each stage, its expected minutes, whether it is done, and what it reads."""
+def _print_plan(pipeline: Pipeline, jobs: int) -> None:
+    """Print each stage, its expected minutes, whether it is done, and how long all of them take by the clock."""
+    from arts_lite.experiments.stage import expected_minutes
+
     changed = {stage.name for stage in pipeline.changed()}
-    left = 0.0
+    left = []
     for number, stage in enumerate(pipeline.stages, 1):
-        is_done = pipeline.is_done(stage)
-        left += 0.0 if is_done else stage.minutes
+        if not (is_done := pipeline.is_done(stage)):
+            left.append(stage)
         state = "done" if is_done else "other settings" if stage.name in changed else ""
         click.echo(f"{number:3}  {stage.minutes:6.1f} min  {stage.name:<36} {state}".rstrip())
-    whole = sum(stage.minutes for stage in pipeline.stages)
-    click.echo(f"{len(pipeline.stages)} stages, about {whole:.0f} minutes on two CPU cores, {left:.0f} of them to do")
+    whole, rest = expected_minutes(pipeline.stages, jobs), expected_minutes(left, jobs)
+    how = "one after another" if jobs == 1 else f"{jobs} side by side"
+    click.echo(f"{len(pipeline.stages)} stages, about {whole:.0f} minutes {how} on two CPU cores, {rest:.0f} to do")
 
 
 def _proposer(path: str | None) -> tuple[str | None, str]:

@@ -99,6 +99,13 @@ CLAIMS: tuple[Claim, ...] = (
         needs=_RL,
         source="goal",
     ),
+    Claim(
+        "arts and log-prob at grpo's budget",
+        "The same where the proposer's log-prob counts beside ARTS's flow",
+        "arts-expected + log-prob@16 - grpo majority@16",
+        needs=_RL,
+        source="our change",
+    ),
     Claim("mode rises", "GRPO raises the likelihood of mode traces", "squeeze/mode", needs=_RL, source="Fig. 1b"),
     Claim(
         "rare decays",
@@ -122,6 +129,12 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_SET} ARTS with the expected flow is above random choice",
         "extinct/arts-expected - random",
         source="goal",
+    ),
+    Claim(
+        "extinction, arts and log-prob",
+        f"{_SET} the expected flow with the proposer's log-prob is above random choice",
+        "extinct/arts-expected + log-prob - random",
+        source="our change",
     ),
     Claim(
         "extinction, prm",
@@ -162,6 +175,12 @@ CLAIMS: tuple[Claim, ...] = (
         source="control",
     ),
     Claim(
+        "best of n, over log-prob",
+        "The expected flow with the proposer's log-prob beside it is above that log-prob alone",
+        "bon@16/arts-expected + log-prob - logprob",
+        source="our change",
+    ),
+    Claim(
         "best of n, countdown",
         "In Countdown ARTS best-of-16 is above majority",
         "countdown/arts-sum - majority",
@@ -178,6 +197,12 @@ CLAIMS: tuple[Claim, ...] = (
         "Votes weighted by the expected flow are above plain majority",
         "vote@16/arts-expected - majority",
         source="goal",
+    ),
+    Claim(
+        "weighted majority, log-prob",
+        "The same where the proposer's log-prob counts beside the flow",
+        "vote@16/arts-expected + log-prob - majority",
+        source="our change",
     ),
     Claim(
         "depth",

@@ -23,7 +23,8 @@ _HOW = (
     "Accuracies are means over problems, and over seeds where there are several; in brackets are 95 % intervals by a "
     "bootstrap over problems and seeds. A claim counts as reproduced where its whole interval lies on the claimed "
     "side, as not reproduced where it lies wholly on the other, and as undecided in between: that would need more "
-    "problems or seeds."
+    "problems or seeds. Verifiers choose by their scores alone, as in the paper; with '+ log-prob' the proposer's "
+    "log-prob of the trace counts beside the score, by the weight in the verifier's file, as in `arts-lite solve`."
 )
 
 
@@ -93,10 +94,10 @@ def rescued(folder: Path) -> Tree | None:
 
 
 def timing_table(timings: Sequence[Timing]) -> Table:
-    """Tabulate the minutes of each stage, expected and taken."""
+    """Tabulate the minutes of each stage, expected and taken; by the clock they are fewer where stages overlap."""
     rows = [[one.stage, _minutes(one.expected_s), _minutes(one.seconds)] for one in timings]
     whole = [sum(one.expected_s for one in timings), sum(one.seconds for one in timings)]
-    return Table(["stage", "expected", "taken"], [*rows, ["all", *map(_minutes, whole)]])
+    return Table(["stage", "expected", "taken"], [*rows, ["all, one after another", *map(_minutes, whole)]])
 
 
 def _by_k(rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,16 @@ from arts_lite.experiments.versions import versions
 
 SCHEMA, SCHEMA_VERSION = "arts-lite.miniature", 1
 BINS = ("mode", "rare", "endangered", "wrong")
+WITH_LOG_PROB = " + log-prob"
+"""Ends the names of choices by a verifier's score and the trace's log-prob together, weighed as in the verifier's file.
+
+Without it the score alone decides, as in the paper, so that verifiers are compared with each other as what they are.
+"""
 _PLAIN = ("random", "majority", "best-of-n:logprob", "oracle")
+_HOW = {"prm-soft": "min", "prm-hard": "min"}
+"""How scores of steps become the trace's where it is not by the last one; process reward models as in the paper."""
 _ALSO = {"prm-soft": ("last", "mean"), "prm-hard": ("last", "mean")}
-"""Process reward models are used by the minimum over steps, as in the paper; these are told besides."""
+"""Told besides."""
 
 
 def measure(folder: Path, *, num_seeds: int, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,7 +54,7 @@ def measure(folder: Path, *, num_seeds: int, settings: Mapping[str, Any]) -> dic
     tables = {
         "arithmetic": choice_table(base, num_seeds),
         "policy": policy_table(policies),
-        "extinct": choice_table_of(extinct, list(VERIFIERS)),
+        "extinct": choice_table_of(extinct, VERIFIERS),
         "search": search_table(search),
     }
     if (folder / "eval-countdown" / "results.json").exists():
@@ -73,22 +80,19 @@ def measure(folder: Path, *, num_seeds: int, settings: Mapping[str, Any]) -> dic
 
 def best_of_n_figures(base: Evaluation, num_seeds: int) -> dict[str, Figure]:
     """Compare the verifiers on the frozen proposer's pool, at the largest k."""
-    k = base.top_k
-    own = {kind: [base.at(f"best-of-n:{kind}-{seed}", k) for seed in range(num_seeds)] for kind in VERIFIERS}
+    k, seeds = base.top_k, range(num_seeds)
     others: dict[str, Sequence[Values]] = {name: [base.at(name, k)] for name in ("random", "majority")}
-    others |= {"logprob": [base.at("best-of-n:logprob", k)], **own}
-    others |= {
-        f"{kind}/{how}": [base.at(f"best-of-n:{kind}-{seed}/{how}", k) for seed in range(num_seeds)]
-        for kind, ways in _ALSO.items()
-        for how in ways
-    }
+    others["logprob"] = [base.at("best-of-n:logprob", k)]
+    for row, kind, suffix in _rows(VERIFIERS):
+        others[row] = [base.at(_label(base, "best-of-n", f"{kind}-{seed}", kind, suffix), k) for seed in seeds]
     told = {}
-    for kind in POLICY_VERIFIERS:
+    for own in (row for kind in POLICY_VERIFIERS for row in (kind, kind + WITH_LOG_PROB)):
+        kind, suffix = own.removesuffix(WITH_LOG_PROB), own[len(own.removesuffix(WITH_LOG_PROB)) :]
         for name, columns in others.items():
-            if name != kind:
-                told[f"bon@16/{kind} - {name}"] = difference(own[kind], columns)
-        votes = [base.at(f"weighted-vote:{kind}-{seed}", k) for seed in range(num_seeds)]
-        told[f"vote@16/{kind} - majority"] = difference(votes, others["majority"])
+            if name != own:
+                told[f"bon@16/{own} - {name}"] = difference(others[own], columns)
+        votes = [base.at(_label(base, "weighted-vote", f"{kind}-{seed}", kind, suffix), k) for seed in seeds]
+        told[f"vote@16/{own} - majority"] = difference(votes, others["majority"])
     return told
 
 
@@ -102,25 +106,25 @@ def policy_figures(base: Evaluation, policies: Sequence[Evaluation]) -> dict[str
         "grpo/majority gain": difference(votes, [base.at("majority", k)]),
         "grpo/pass@16 gain": difference([one.at("oracle", k) for one in policies], [base.at("oracle", k)]),
     }
-    for kind in POLICY_VERIFIERS:
-        own = [base.at(f"best-of-n:{kind}-{seed}", k) for seed in seeds]
-        told[f"{kind}@16 - grpo pass@1"] = difference(own, alone)
-        told[f"{kind}@16 - grpo majority@16"] = difference(own, votes)
-        told[f"grpo with {kind} - grpo majority"] = difference(
-            [one.at(f"best-of-n:{kind}", k) for one in policies], votes
-        )
+    for row, kind, suffix in _rows(POLICY_VERIFIERS):
+        own = [base.at(_label(base, "best-of-n", f"{kind}-{seed}", kind, suffix), k) for seed in seeds]
+        told[f"{row}@16 - grpo pass@1"] = difference(own, alone)
+        told[f"{row}@16 - grpo majority@16"] = difference(own, votes)
+        tuned = [one.at(_label(one, "best-of-n", kind, kind, suffix), k) for one in policies]
+        told[f"grpo with {row} - grpo majority"] = difference(tuned, votes)
     return told
 
 
 def extinction_figures(sets: Sequence[Evaluation]) -> dict[str, Figure]:
     """Compare the choices on each seed's extinction set."""
     k = max(one.top_k for one in sets)
-    own = {kind: [one.at(f"best-of-n:{kind}", k) for one in sets] for kind in VERIFIERS}
     plain = {name: [one.at(name, k) for one in sets] for name in ("random", "majority", "oracle")}
+    own = {
+        row: [one.at(_label(one, "best-of-n", kind, kind, suffix), k) for one in sets]
+        for row, kind, suffix in _rows(VERIFIERS)
+    }
     told = {f"extinct/{name}": mean(columns) for name, columns in {**plain, **own}.items()}
-    told |= {f"extinct/{kind} - random": difference(own[kind], plain["random"]) for kind in VERIFIERS}
-    by_last = [one.at("best-of-n:prm-hard/last", k) for one in sets]
-    told["extinct/prm-hard/last - random"] = difference(by_last, plain["random"])
+    told |= {f"extinct/{row} - random": difference(columns, plain["random"]) for row, columns in own.items()}
     told |= {f"extinct/{kind} - prm-hard": difference(own[kind], own["prm-hard"]) for kind in POLICY_VERIFIERS}
     return told
 
@@ -197,24 +201,24 @@ def _search_figures(search: Evaluation, cost: str) -> dict[str, Figure]:
 
 def choice_table(evaluation: Evaluation, num_seeds: int) -> list[dict[str, Any]]:
     """Tabulate best-of-k of all ways to choose: a row per way, accuracies by k, means over seeds."""
+
+    def row(strategy: str, name: str, kind: str, suffix: str) -> dict[str, Any]:
+        labels = [_label(evaluation, strategy, f"{kind}-{seed}", kind, suffix) for seed in range(num_seeds)]
+        return _row(f"{strategy}:{name}", [evaluation] * num_seeds, labels)
+
     rows = [_row(name, [evaluation], [name]) for name in _PLAIN]
-    for kind in VERIFIERS:
-        labels = [f"best-of-n:{kind}-{seed}" for seed in range(num_seeds)]
-        for suffix in ("", *(f"/{how}" for how in _ALSO.get(kind, ()))):
-            named = [label + suffix for label in labels]
-            rows.insert(-1, _row(f"best-of-n:{kind}{suffix}", [evaluation] * num_seeds, named))
-    for kind in POLICY_VERIFIERS:
-        labels = [f"weighted-vote:{kind}-{seed}" for seed in range(num_seeds)]
-        rows.insert(-1, _row(f"weighted-vote:{kind}", [evaluation] * num_seeds, labels))
+    rows[-1:-1] = [row("best-of-n", *one) for one in _rows(VERIFIERS)]
+    rows[-1:-1] = [row("weighted-vote", *one) for one in _rows(POLICY_VERIFIERS)]
     return rows
 
 
-def choice_table_of(evaluations: Sequence[Evaluation], kinds: Sequence[str]) -> list[dict[str, Any]]:
+def choice_table_of(evaluations: Sequence[Evaluation], kinds: Collection[str]) -> list[dict[str, Any]]:
     """Tabulate the same where each seed has an evaluation of its own."""
-    suffixes = {kind: ("", *(f"/{how}" for how in _ALSO.get(kind, ()))) for kind in kinds}
-    scored = [f"best-of-n:{kind}{suffix}" for kind in kinds for suffix in suffixes[kind]]
-    names = [*_PLAIN[:-1], *scored, _PLAIN[-1]]
-    return [_row(name, evaluations, [name] * len(evaluations)) for name in names]
+    rows = [_row(name, evaluations, [name] * len(evaluations)) for name in _PLAIN]
+    for row, kind, suffix in _rows(kinds):
+        labels = [_label(one, "best-of-n", kind, kind, suffix) for one in evaluations]
+        rows.insert(-1, _row(f"best-of-n:{row}", evaluations, labels))
+    return rows
 
 
 def policy_table(policies: Sequence[Evaluation]) -> list[dict[str, Any]]:
@@ -232,6 +236,24 @@ def search_table(search: Evaluation) -> list[dict[str, Any]]:
                 tokens = {name: point[name] for name in ("num_tokens", "num_tokens_decoded", "num_verifier_tokens")}
                 rows.append({"method": method["label"], "k": point["k"], **figure.to_dict(), **tokens})
     return rows
+
+
+def _rows(kinds: Collection[str]) -> list[tuple[str, str, str]]:
+    """List the ways to choose by verifiers: (name, the verifier's kind, what the name has besides)."""
+    suffixes = {kind: ("", *(f"/{how}" for how in _ALSO.get(kind, ())), WITH_LOG_PROB) for kind in kinds}
+    return [(kind + suffix, kind, suffix) for kind in kinds for suffix in suffixes[kind]]
+
+
+def _label(evaluation: Evaluation, strategy: str, verifier: str, kind: str, suffix: str) -> str:
+    """Find the method of an evaluation: with `WITH_LOG_PROB` the verifier's own way, else its score alone.
+
+    The two are one where its file gives log-prob no weight.
+    """
+    own = f"{strategy}:{verifier}"
+    if suffix == WITH_LOG_PROB:
+        return own
+    told = f"{own}/{suffix.removeprefix('/') or _HOW.get(kind, 'last')}"
+    return told if told in evaluation.values else own
 
 
 def _row(name: str, evaluations: Sequence[Evaluation], labels: Sequence[str]) -> dict[str, Any]:

@@ -20,11 +20,11 @@ from arts_lite.experiments.stage import Stage
 
 
 def planned(tmp_path: Path, *args: str) -> tuple[list[str], float]:
-    result = CliRunner().invoke(main, [*args, "--out", str(tmp_path / "run"), "--dry-run"])
+    result = CliRunner().invoke(main, [*args, "--out", str(tmp_path / "run"), "--dry-run", "--jobs", "2"])
     assert result.exit_code == 0, result.output
     assert not (tmp_path / "run").exists()
     *lines, last = result.stdout.splitlines()
-    minutes = re.fullmatch(r"\d+ stages, about (\d+) minutes on two CPU cores, \1 of them to do", last)
+    minutes = re.fullmatch(r"\d+ stages, about (\d+) minutes 2 side by side on two CPU cores, \1 to do", last)
     assert minutes is not None, last
     return [line.split()[3] for line in lines], float(minutes[1])
 

@@ -28,7 +28,12 @@ def test_figures_are_differences_of_what_was_made_up(tmp_path: Path) -> None:
         "extinct/prm-hard/last - random": 0.02,
         "bon@16/arts-expected - arts-sum": 0.05,
         "vote@16/arts-expected - majority": 0.27,
+        "bon@16/arts-expected + log-prob - arts-expected": 0.04,
+        "vote@16/arts-expected + log-prob - majority": 0.31,
+        "arts-expected + log-prob@16 - grpo majority@16": 0.23,
+        "bon@16/arts-expected - prm-hard + log-prob": 0.15,
         "extinct/arts-sum - random": 0.15,
+        "extinct/arts-sum + log-prob - random": 0.19,
         "extinct/prm-hard - random": -0.04,
     }
     for name, value in made_up.items():
@@ -65,7 +70,9 @@ def test_the_report_names_each_claim_with_its_interval(tmp_path: Path) -> None:
     for claim in CLAIMS:
         assert f"| {claim.text} | {claim.source} | " in text
     assert "0.150 [" in text or "0.15" in text
-    assert "| all | 3.0 | 2.0 |" in text
+    assert "| best-of-n:arts-sum | " in text
+    assert "| best-of-n:arts-sum + log-prob | " in text
+    assert "| all, one after another | 3.0 | 2.0 |" in text
     assert page.count("<table>") == 8
     assert "nan" not in text
 

@@ -12,6 +12,7 @@ import numpy as np
 KS = (1, 2, 16)
 BASE = {"random": 0.5, "majority": 0.6, "oracle": 0.95, "logprob": 0.55}
 CHOSEN = {"arts-sum": 0.8, "arts-expected": 0.85, "prm-soft": 0.84, "prm-hard": 0.7, "rm": 0.65, "orm": 0.75}
+LOG_PROB = 0.04  # what it adds to the choices of ARTS
 POLICY = {"random": 0.62, "majority": 0.66, "oracle": 0.85, "logprob": 0.62, "arts-sum": 0.8, "arts-expected": 0.8}
 EXTINCT = {"random": 0.05, "majority": 0.0, "oracle": 0.5, "logprob": 0.03}
 RECOVERED = {"arts-sum": 0.2, "arts-expected": 0.25, "prm-soft": 0.2, "prm-hard": 0.01, "rm": 0.05, "orm": 0.1}
@@ -45,8 +46,11 @@ def _evaluation(
     rates = {("best-of-n:logprob" if name == "logprob" else name): rate for name, rate in plain.items()}
     for name, rate in verifiers.items():
         rates |= {f"best-of-n:{name}": rate, f"weighted-vote:{name}": rate + 0.02}
-        if name.startswith("prm"):
+        if name.startswith("prm"):  # no weight for log-prob: by themselves already
             rates |= {f"best-of-n:{name}/last": rate + 0.06, f"best-of-n:{name}/mean": rate}
+        if name.startswith("arts") and not live:
+            rates |= {f"{label}/last": rates[label] for label in (f"best-of-n:{name}", f"weighted-vote:{name}")}
+            rates |= {f"best-of-n:{name}": rate + LOG_PROB, f"weighted-vote:{name}": rate + 0.02 + LOG_PROB}
     methods: list[dict[str, Any]] = [_method(label, 100) for label in rates]
     if live:
         for label, rate, tokens in (("flow:arts-expected-0", 0.85, 40), ("best-of-n+stop:arts-expected-0", 0.75, 42)):
@@ -70,7 +74,7 @@ def _method(label: str, tokens: int, *, live: bool = False) -> dict[str, Any]:
         "label": label,
         "strategy": strategy.removesuffix("+stop"),
         "scorer": scorer or None,
-        "is_own": True,
+        "is_own": "/" not in label,
         "live": live,
         "early_stop": label.startswith("best-of-n+stop"),
         "points": points,
