@@ -16,7 +16,7 @@ nox.options.sessions = ["lint", "types", "layers", "tests", "cpp"]
 ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml("pyproject.toml")
 HEADERS = [need for need in PROJECT["build-system"]["requires"] if need.startswith("llama-cpp-python")]
-PYTHON_FILES = ["arts_lite", "train", "tests", "benchmarks", "examples", "noxfile.py"]
+PYTHON_FILES = ["arts_lite", "train", "tests", "benchmarks", "examples", "experiments", "noxfile.py"]
 
 
 @nox.session
