@@ -20,6 +20,7 @@ INSTRUCTION = "Please reason step by step, and put your final answer within \\bo
 PLAIN_STOP_STRINGS = ("\nQuestion:",)
 """Ends a base model's trace where it goes on to invent the next question."""
 
+_VERIFIER = "arts.verifier.version"
 _GENERAL = {"temperature": "temp", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p"}  # llama.cpp's names
 
 
@@ -37,9 +38,14 @@ def read_defaults(header: GGUFHeader, *, is_chat: bool) -> Defaults:
     """Read a file's wishes; where it has none: 0.6 / top-p 0.95 and a blank line.
 
     Raises:
-        ModelLoadError: a key's value has the wrong type or is out of range.
+        ModelLoadError: a key's value has the wrong type or is out of range, or the file is a verifier.
     """
     metadata = header.metadata
+    if _VERIFIER in metadata:  # its weights have learnt to judge: what it would write is noise
+        raise ModelLoadError(
+            f"{header.path} is a verifier, which judges text and writes none; give it as the verifier, beside a "
+            "proposer"
+        )
     try:
         sampling = SamplingParams(**_sampling(metadata))
         rules = StepRules(

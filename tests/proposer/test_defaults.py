@@ -69,3 +69,10 @@ def test_llama_cpp_s_own_sampling_keys_count_where_ours_are_missing(tmp_path: Pa
 def test_keys_that_cannot_be_used_are_an_error_that_names_the_file(tmp_path: Path, metadata: dict[str, Any]) -> None:
     with pytest.raises(ModelLoadError, match=r"m\.gguf: its arts\.\* keys cannot be used"):
         defaults(tmp_path, metadata)
+
+
+def test_a_verifier_is_no_proposer(tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelLoadError, match=r"is a verifier, which judges text and writes none; give it as the verifier"
+    ):
+        defaults(tmp_path, {"arts.verifier.version": 1})
