@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from arts_lite.cli.eval_options import NEED_FLOWS, STOP, live_config, read_ids, read_ks, read_strategies
-from arts_lite.cli.judges import Judge, load_judge
+from arts_lite.cli.judges import Judge, load_judge, probe_states
 from arts_lite.cli.problems import DRAWN, ENGINE, read_problems, read_task, with_models_defaults
 from arts_lite.cli.sdf_progress import counters
 from arts_lite.experiments.folder import SETTINGS
@@ -129,9 +129,10 @@ class EvalWork:
                 yield StageProgress("failed", now.num_failed, 0, now.num_problems, now.seconds, now.why)
 
     def _judge(self, model: Proposer, pool: Sequence[PoolProblem]) -> Iterator[StageProgress]:
+        states = probe_states(self._files, model, self._config)
         for name, path in self._files.items():
             with ExitStack() as stack:
-                judge = load_judge(stack, name, path, model, self._config, self._engine(for_proposer=False))
+                judge = load_judge(stack, name, path, model, states, self._engine(for_proposer=False))
                 run = ScoreRun(judge.reader, pool, self.folder)
                 self._set(run)
                 yield from run.run()

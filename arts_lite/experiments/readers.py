@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from arts_lite.experiments.pool import PoolProblem
 from arts_lite.experiments.scoring import Reading, check_name
-from arts_lite.solver.protocols import Proposer, Verifier
+from arts_lite.solver.protocols import Verifier
 from arts_lite.tree.tree import ENDED
 
 if TYPE_CHECKING:
+    from arts_lite.proposer import Proposer
     from arts_lite.verifier.probe import Probe
+    from arts_lite.verifier.probe_format import ProbeFormat
 
 
 class Told(Protocol):
@@ -55,30 +57,52 @@ class VerifierReader:
             tree.close()
 
 
-class ProbeReader:
-    """Implements `PoolScorer` by a probe: no token is read that generating has not read.
+class ProbeStates:
+    """A proposer's hidden states at the ends of a pool's steps, read once for all probes that ask.
 
     Args:
+        probes: those that will ask, by name. Of their values, not of states, is kept what was not asked for yet.
         system: prompt with which the pool was sampled.
     """
 
-    def __init__(
-        self, name: str, probe: Probe, proposer: Proposer, settings: Mapping[str, Any], *, system: str | None = None
-    ) -> None:
-        self.name = check_name(name)
-        self.settings = {**settings, "aggregation": probe.aggregation, "log_prob_weight": probe.log_prob_weight}
-        self._probe = probe
+    def __init__(self, proposer: Proposer, probes: Mapping[str, ProbeFormat], *, system: str | None = None) -> None:
+        self.probes = dict(probes)
         self._proposer = proposer
         self._system = system
+        self._values: dict[str, dict[str, list[list[float]]]] = {}
 
-    def read(self, problem: PoolProblem) -> Reading:
-        """Read the traces as tokens, as while they are generated."""
+    def log_flows(self, name: str, problem: PoolProblem) -> list[list[float]]:
+        """One probe's log-flows after each step of each trace, which are read as tokens, as while generating."""
+        known = self._values.setdefault(problem.id, {})
+        if name not in known:
+            known.update(self._read(problem))
+        return known.pop(name)
+
+    def _read(self, problem: PoolProblem) -> dict[str, list[list[float]]]:
+        from arts_lite.verifier.probe import read_step_states  # binds the native library
+
         tree = problem.tree
         prompt = self._proposer.encode_prompt(tree.origin.question, self._system)
         traces = [[tree.tokens(node).tolist() for node in path] for path in problem.paths]
         complete = [end.state == ENDED for end in tree.ends]
-        values = self._probe.log_flows(prompt, traces, are_complete=complete)
-        return Reading([[float(one) for one in own] for own in values])
+        states = read_step_states(self._proposer.engine, prompt, traces, are_complete=complete)
+        return {
+            name: [[float(one) for one in probe.log_flow(probe.head(own))] for own in states]
+            for name, probe in self.probes.items()
+        }
+
+
+class ProbeReader:
+    """Implements `PoolScorer` by a probe: no token is read that generating has not read."""
+
+    def __init__(self, name: str, probe: Probe, states: ProbeStates, settings: Mapping[str, Any]) -> None:
+        self.name = check_name(name)
+        self.settings = {**settings, "aggregation": probe.aggregation, "log_prob_weight": probe.log_prob_weight}
+        self._states = states
+
+    def read(self, problem: PoolProblem) -> Reading:
+        """Read the traces of one problem."""
+        return Reading(self._states.log_flows(self.name, problem))
 
 
 def num_read(tree: object) -> int:

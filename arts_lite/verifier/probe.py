@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arts_lite.engine import Engine
-from arts_lite.engine.forced import read_values, token_trie
+from arts_lite.engine.forced import TokenTree, read_states, read_values, token_trie
 from arts_lite.engine.gguf import read_header
 from arts_lite.types import BranchId
 from arts_lite.verifier.output import aggregation_of, rewards_of
@@ -89,11 +89,22 @@ class Probe:
             ContextOverflowError: a trace is longer than the context.
             ValueError: a token that there is not.
         """
-        complete = [are_complete] * len(traces) if isinstance(are_complete, bool) else list(are_complete)
-        read = [as_read(steps, is_complete=one) for steps, one in zip(traces, complete, strict=True)]
-        tree, paths = token_trie(prompt, read)
+        tree, paths = _trie(prompt, traces, are_complete)
         [values] = read_values(self.engine, [tree])
         return [self.format.log_flow(values[path]) for path in paths]
+
+
+def read_step_states(
+    engine: Engine,
+    prompt: Sequence[int],
+    traces: Sequence[Sequence[Sequence[int]]],
+    *,
+    are_complete: bool | Sequence[bool] = True,
+) -> list[NDArray[np.float32]]:
+    """Read what probes are heads on, as `Probe.log_flows` does: per trace float32[num_steps, num_embd]."""
+    tree, paths = _trie(prompt, traces, are_complete)
+    [states] = read_states(engine, [tree])
+    return [states[path] for path in paths]
 
 
 class ProbeInfo:
@@ -112,6 +123,14 @@ class ProbeInfo:
             "output": told.output,
             "proposer_sha256": told.proposer_sha256,
         }
+
+
+def _trie(
+    prompt: Sequence[int], traces: Sequence[Sequence[Sequence[int]]], are_complete: bool | Sequence[bool]
+) -> tuple[TokenTree, list[list[int]]]:
+    complete = [are_complete] * len(traces) if isinstance(are_complete, bool) else list(are_complete)
+    read = [as_read(steps, is_complete=one) for steps, one in zip(traces, complete, strict=True)]
+    return token_trie(prompt, read)
 
 
 def as_read(steps: Sequence[Sequence[int]], *, is_complete: bool) -> list[Sequence[int]]:

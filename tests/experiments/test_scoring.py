@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from fakes.evaluations import SETTINGS, proposer, sampled, sampling, scored, scoring
+from fakes.evaluations import SETTINGS, sampled, sampling, scored, scoring
 from fakes.judging import by_answer
 
 from arts_lite.errors import ContextOverflowError
@@ -45,20 +44,21 @@ def test_a_damaged_line_of_values_is_told(tmp_path: Path, change: dict[str, Any]
 
 
 class FakeProbe:
-    """Judges a prefix by the number of its tokens."""
-
     aggregation = "min"
     log_prob_weight = 0.25
 
-    def log_flows(self, prompt: list[int], traces: list[list[list[int]]], *, are_complete: list[bool]) -> list[Any]:
-        assert bytes(prompt).decode().startswith("question ")
-        assert all(are_complete)
-        return [np.cumsum([len(step) for step in steps]).astype(float) for steps in traces]
+
+class FakeStates:
+    """Judges a prefix by the number of its tokens."""
+
+    def log_flows(self, name: str, problem: PoolProblem) -> list[list[float]]:
+        assert name == "probe"
+        return [[float(end) for end in ends] for ends in problem.step_ends]
 
 
-def test_a_probe_reads_the_tokens_that_were_generated_and_no_others(tmp_path: Path) -> None:
+def test_a_probe_s_values_are_scores_that_cost_no_token(tmp_path: Path) -> None:
     pool = sampled(tmp_path, 4)
-    reader = ProbeReader("probe", FakeProbe(), proposer(), {"sha256": "ab"})  # type: ignore[arg-type]
+    reader = ProbeReader("probe", FakeProbe(), FakeStates(), {"sha256": "ab"})  # type: ignore[arg-type]
     list(ScoreRun(reader, pool, tmp_path).run())
     readings = read_scores(tmp_path / "scores/probe", pool)
     for one in pool:
