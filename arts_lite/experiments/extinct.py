@@ -31,7 +31,7 @@ class ExtinctProgress:
 
     Attributes:
         num_found: problems without a right trace so far.
-        num_asked: problems that all traces were drawn of.
+        num_asked: problems of which all traces were drawn, or one was right.
         current: of the batch at work.
     """
 
@@ -42,6 +42,8 @@ class ExtinctProgress:
 
 class ExtinctRun:
     """Draws traces of problems, batch after batch, until enough problems are found that none of them solves.
+
+    Of a problem that one solves no further ones are drawn.
 
     Args:
         problems: different ones, in a fixed order; read only as far as they are needed.
@@ -77,7 +79,7 @@ class ExtinctRun:
         self._task = task
         self._problems = islice(problems, max_problems)
         self._folder = folder
-        self._config = dataclasses.replace(config, fork_prob=0.0)  # independent traces
+        self._config = dataclasses.replace(config, fork_prob=0.0, stop_when_right=True)  # independent traces
         self._num_wanted = num_wanted
         self._batch = batch
         self._sha256 = model_sha256
@@ -102,7 +104,9 @@ class ExtinctRun:
         num_asked = number = 0
         while len(found) < self._num_wanted and (batch := list(islice(self._problems, self._batch))):
             folder = self._folder / f"batch-{number:04d}"
-            self._run = SdfRun(self._policy, self._task, batch, folder, self._config, model_sha256=self._sha256)
+            self._run = SdfRun(
+                *(self._policy, self._task, batch, folder, self._config), model_sha256=self._sha256, kind="extinct"
+            )
             if self._stop.is_set():
                 return
             for progress in self._run.run():

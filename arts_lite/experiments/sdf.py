@@ -18,7 +18,7 @@ from arts_lite.errors import ArtsError
 from arts_lite.experiments.folder import SUFFIXES, settle
 from arts_lite.experiments.order import in_path_order
 from arts_lite.experiments.progress import Counters, SdfProgress
-from arts_lite.search import SearchRequest, SearchResult, make_scorer
+from arts_lite.search import Checked, SearchRequest, SearchResult, Strategy, make_scorer
 from arts_lite.search.events import Progress, QuestionFailed, QuestionFinished
 from arts_lite.solver import SolverConfig
 from arts_lite.solver.loops import make_loop
@@ -29,6 +29,9 @@ from arts_lite.tasks.traces import plain_prompt
 from arts_lite.tree import Tree, TreeWriter, read_trees
 from arts_lite.tree.tree import ENDED
 from arts_lite.types import SamplingParams, StepRules, StopReason
+
+_AT_A_TIME = 4
+"""Traces of a problem that run side by side where the first right one ends it: what they had drawn is lost."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class SdfConfig:
         sampling, rules, system: None: the proposer's own.
         rewards: of the leaves.
         max_open: most problems that are open at once.
+        stop_when_right: draw traces a few at a time, and none after the first right one: for what is asked of problems
+            that have none. Only without forks.
 
     Raises:
         ValueError: a value is outside its range.
@@ -59,14 +64,18 @@ class SdfConfig:
     system: str | None = None
     rewards: Rewards = field(default_factory=Rewards)
     max_open: int = 64
+    stop_when_right: bool = False
 
     def __post_init__(self) -> None:
+        if self.stop_when_right and self.fork_prob > 0:
+            raise ValueError(f"fork_prob is {self.fork_prob}, but must be 0 where the first right trace ends a problem")
         self.solver_config()
 
     def solver_config(self) -> SolverConfig:
         """Say the same to the solver."""
         return SolverConfig(
-            strategy="sdf",
+            strategy="best-of-n" if self.stop_when_right else "sdf",
+            concurrency=_AT_A_TIME if self.stop_when_right else None,
             n=self.num_traces,
             fork_prob=self.fork_prob,
             max_fork_depth=self.max_fork_depth,
@@ -229,7 +238,7 @@ class SdfRun:
             yield SearchRequest(
                 number,
                 tokens,
-                config.make_strategy(),
+                self._strategy(problem),
                 self._scorer,
                 extract=self._task.extract,
                 same=self._task.same,
@@ -238,6 +247,12 @@ class SdfRun:
                 seed=problem_seed(self._config.seed, problem.id),
                 max_tokens=config.max_tokens,
             )
+
+    def _strategy(self, problem: Problem) -> Strategy:
+        strategy = self._resolved.make_strategy()
+        if not self._config.stop_when_right:
+            return strategy
+        return Checked(strategy, lambda answer: self._task.grade(problem, answer))
 
     def _prompt(self, problem: Problem) -> str:
         return plain_prompt(problem) if self._proposer.tasks else self._task.prompt(problem)

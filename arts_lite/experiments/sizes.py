@@ -35,7 +35,7 @@ class Sizes:
 
     difficulty: str = "num_operators=5"
     countdown: bool = True
-    num_trees: int = 2000
+    num_trees: int = 1000
     num_traces: int = 4
     fork_prob: float = 0.5
     epochs: float = 1

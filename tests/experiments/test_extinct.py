@@ -49,6 +49,16 @@ def test_of_the_last_batch_the_first_problems_are_taken_not_those_that_ended_fir
     assert asked[:3] != found(tmp_path) == ["p0", "p1", "p2"]
 
 
+def test_of_a_problem_that_is_solved_no_further_traces_are_drawn(tmp_path: Path) -> None:
+    *_, last = small_run(tmp_path, num_traces=16, num_wanted=100, max_problems=6).run()
+    trees = read_folder(tmp_path / "batch-0000")
+    numbers = {str((tree.origin.problem or {})["id"]): len(tree.ends) for tree in trees}
+    assert {number for name, number in numbers.items() if name in unsolved(tmp_path)} == {16}
+    assert all(number <= 4 for name, number in numbers.items() if name not in unsolved(tmp_path))
+    assert last.num_asked == 6
+    assert found(tmp_path) == ["p0", "p3"]
+
+
 def test_what_can_be_asked_ends_the_search(tmp_path: Path) -> None:
     *_, last = small_run(tmp_path, num_wanted=500, max_problems=9).run()
     assert last.num_asked == 9
