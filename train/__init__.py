@@ -8,6 +8,8 @@ from importlib.util import find_spec
 # Read by OpenMP when torch loads it. Threads that spin while they wait lose nine tenths of the speed as soon as another
 # process is busy on the same cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Read by huggingface_hub when it loads: TRL would else tell its makers of every run.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 for _package in ("torch", "gguf"):
     if find_spec(_package) is None:

@@ -217,6 +217,10 @@ class Engine(ValueReader):
         """Natural-log probabilities of the generated tokens: under the model, under the sampling distribution."""
         return self._core.log_probs(branch)
 
+    def expected_log_probs(self, branch: BranchId) -> NDArray[np.float32]:
+        """Mean log-probability, under the model, of all that could be drawn in each generated token's place."""
+        return self._core.expected_log_probs(branch)
+
     def boundaries(self, branch: BranchId) -> list[int]:
         """Positions at which the branch's steps end so far, ascending."""
         return self._core.boundaries(branch)

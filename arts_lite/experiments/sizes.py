@@ -13,7 +13,7 @@ class Sizes:
         difficulty: of arithmetic, in all stages; see docs/tasks.md.
         countdown: whether Countdown is part of it.
         num_trees, num_traces, fork_prob: of one seed's trees to learn from; main traces of each.
-        epochs, batch_tokens: of a verifier's training: about 200 steps. Many problems teach more than many traces of
+        epochs, batch_tokens: of a verifier's training: about 160 steps. Many problems teach more than many traces of
             each: GRPO's prompts are learnt by heart when they come again, and a tree of 16 main traces has only twice
             the tokens of one of 4.
         grpo_steps, grpo_prompts, generations: of GRPO; its problems are those of the trees.
@@ -41,7 +41,7 @@ class Sizes:
     epochs: float = 1
     batch_tokens: int = 2048
     grpo_steps: int = 300
-    grpo_prompts: int = 6
+    grpo_prompts: int = 4
     generations: int = 8
     grpo_tokens: int = 192
     learning_rate: float = 1e-5
@@ -50,7 +50,7 @@ class Sizes:
     bank_traces: int = 32
     max_bank: int = 400
     probe_every: int = 25
-    num_dev: int = 64
+    num_dev: int = 32
     dev_every: int = 150
     num_problems: int = 500
     num_samples: int = 16

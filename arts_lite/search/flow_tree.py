@@ -29,7 +29,7 @@ class Place:
     Attributes:
         parent: None for the root.
         num_tokens: generated up to here.
-        log_prob: of these tokens under the model.
+        log_prob, expected_log_prob: of these tokens under the model, and what it was to be expected (`Step`).
         reading: the verifier's P(correct); of the root, which it does not read, the mean of what was drawn from it.
         is_leaf: a complete trace; nothing can be drawn from it.
         depth: steps above it; 0 for the root.
@@ -45,6 +45,7 @@ class Place:
     reading: float = 0.5
     is_leaf: bool = False
     log_prob: float = 0.0
+    expected_log_prob: float = 0.0
     depth: int = 0
     times_drawn: int = 0
     holders: dict[int, int] = field(default_factory=dict)
@@ -90,7 +91,7 @@ class FlowTree:
         self.root = Place()
         self._flows = flows
         self._log_prob_weight = log_prob_weight
-        self._log_probs: dict[int, tuple[int, float]] = {}  # by depth: how many places were drawn, their log-probs' sum
+        self._expected: dict[int, tuple[int, float]] = {}  # by depth: how many places were drawn, their sum
         self._at: dict[int, tuple[Place, int]] = {}  # by branch: where it is, and how many of its steps are known
         self._num_leaf_tokens = self._num_leaves = 0
         self._drawn: list[Place] = []  # in order of being drawn first
@@ -111,7 +112,8 @@ class FlowTree:
         for number, step in enumerate(branch.steps[num_known:], num_known):
             is_leaf = branch.has_ended and number == len(branch.steps) - 1
             chance = self._leaf_chance(branch) if is_leaf else self._flows.probability(branch.step_scores[number])
-            place = self._draw(place, (step.text, is_leaf), chance, step.end - num_prompt_tokens, step.log_prob)
+            log_probs = step.log_prob, step.expected_log_prob
+            place = self._draw(place, (step.text, is_leaf), chance, step.end - num_prompt_tokens, log_probs)
             place.holders[branch.index] = step.end
         if branch.has_ended:
             if not place.is_leaf:  # nothing visible came after the last boundary
@@ -134,13 +136,18 @@ class FlowTree:
     def chance(self, place: Place) -> float:
         """P(correct) of a trace from here on: the place's value, and how likely the model found what led to it.
 
-        The log-prob is taken against the mean of what was drawn at this depth, as further log-odds.
+        The log-prob is taken against what it is in expectation at this depth, as further log-odds. What was drawn there
+        tells that best by its tokens' expectations: their mean is that of the log-probs, with much less noise, and
+        known from the first draw on.
         """
-        num, total = self._log_probs.get(place.depth, (0, 0.0))
+        num, total = self._expected.get(place.depth, (0, 0.0))
         if not num or not self._log_prob_weight:
             return place.value
         value = min(max(place.value, 1e-6), 1 - 1e-6)
-        log_odds = math.log(value / (1 - value)) + self._log_prob_weight * (place.log_prob - total / num)
+        excess = place.log_prob - total / num
+        if math.isnan(excess):  # a bias has drawn what the model gives no chance at all
+            return place.value
+        log_odds = math.log(value / (1 - value)) + self._log_prob_weight * excess
         return 1 / (1 + math.exp(-min(max(log_odds, -30.0), 30.0)))
 
     def yields(self, place: Place) -> float:
@@ -188,23 +195,26 @@ class FlowTree:
     def _close(self, place: Place, chance: float, num_tokens: int) -> Place:
         """Make a leaf of a place: what is drawn from a complete trace is its end, again and again."""
         if place is self.root:  # a trace without any visible text
-            return self._draw(place, ("", True), chance, num_tokens, 0.0)
+            return self._draw(place, ("", True), chance, num_tokens, (0.0, 0.0))
         before = place.value
         place.is_leaf, place.reading = True, chance
         _tell_above(place, before)
         return place
 
-    def _draw(self, parent: Place, key: tuple[str, bool], chance: float, num_tokens: int, log_prob: float) -> Place:
+    def _draw(
+        self, parent: Place, key: tuple[str, bool], chance: float, num_tokens: int, log_probs: tuple[float, float]
+    ) -> Place:
         child = parent.children.get(key)
         if child is None:
-            above = parent.log_prob, parent.depth
-            child = Place(parent, num_tokens, chance, key[1], above[0] + log_prob, above[1] + 1)
+            child = Place(parent, num_tokens, chance, key[1], depth=parent.depth + 1)
+            child.log_prob = parent.log_prob + log_probs[0]
+            child.expected_log_prob = parent.expected_log_prob + log_probs[1]
             parent.children[key] = child
             child.num_prior = self._num_prior(child)
             self._drawn.append(child)
         child.times_drawn += 1
-        num, total = self._log_probs.get(child.depth, (0, 0.0))
-        self._log_probs[child.depth] = num + 1, total + child.log_prob
+        num, total = self._expected.get(child.depth, (0, 0.0))
+        self._expected[child.depth] = num + 1, total + child.expected_log_prob
         before = parent.value
         parent.num_draws += 1
         parent.sum_values += child.value

@@ -148,8 +148,9 @@ class LiveBranches:
     def _step(self, handle: BranchId, start: int, end: int) -> Step:
         prompt = self._tree.num_prompt_tokens
         log_probs, _ = self._engine.log_probs(handle)
-        log_prob = float(np.sum(log_probs[start - prompt : end - prompt], dtype=np.float64))
-        return Step(start, end, self._text(handle, start, end), log_prob)
+        both = (log_probs, self._engine.expected_log_probs(handle))
+        sums = [float(np.sum(one[start - prompt : end - prompt], dtype=np.float64)) for one in both]
+        return Step(start, end, self._text(handle, start, end), *sums)
 
     def _text(self, handle: BranchId, start: int | None = None, end: int | None = None) -> str:
         return self._engine.text(handle, start, end).decode("utf-8", errors="replace")

@@ -90,6 +90,14 @@ class Engine(Protocol):
         """
         ...
 
+    def expected_log_probs(self, branch: BranchId) -> NDArray[np.float32]:
+        """What each generated token's log-prob under the model is in expectation, given the tokens before it.
+
+        The mean over the sampling distribution, shape [length - num_prompt_tokens]; at temperature 1 without filters
+        the negated entropy.
+        """
+        ...
+
     def boundaries(self, branch: BranchId) -> list[int]:
         """Positions at which the branch's steps end so far, ascending; the end of an ended trace is not among them."""
         ...

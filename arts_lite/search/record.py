@@ -27,12 +27,18 @@ class BranchState(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Tokens [start, end) of a branch; the node that they lead to is the prefix [0, end). `log_prob`: the model's."""
+    """Tokens [start, end) of a branch; the node that they lead to is the prefix [0, end).
+
+    Attributes:
+        log_prob: of the tokens under the model.
+        expected_log_prob: what it was to be expected: each token's mean over all that could be drawn in its place.
+    """
 
     start: int
     end: int
     text: str
     log_prob: float = 0.0
+    expected_log_prob: float = 0.0
 
 
 @dataclass(slots=True)
@@ -100,6 +106,11 @@ class Branch:
     def log_prob(self) -> float:
         """Log-probability of its complete steps under the model, those before the fork included."""
         return math.fsum(step.log_prob for step in self.steps)
+
+    @property
+    def expected_log_prob(self) -> float:
+        """What `log_prob` was to be expected, each token given those before it."""
+        return math.fsum(step.expected_log_prob for step in self.steps)
 
     @property
     def num_own_steps(self) -> int:

@@ -205,6 +205,16 @@ void bind_engine(py::module_ & m) {
                  return py::make_tuple(to_array(model), to_array(sampling));
              },
              py::arg("branch"))
+        .def("expected_log_probs",
+             [](Engine & engine, BranchId branch) {
+                 std::vector<float> means;
+                 {
+                     const py::gil_scoped_release unlocked;
+                     means = engine.expected_log_probs(branch);
+                 }
+                 return to_array(means);
+             },
+             py::arg("branch"))
         .def("boundaries", &Engine::boundaries, Unlocked(), py::arg("branch"))
         .def("text",
              [](Engine & engine, BranchId branch, std::int32_t start, std::int32_t end) {

@@ -86,6 +86,7 @@ public:
 
     std::vector<Token> tokens(BranchId branch);
     void log_probs(BranchId branch, std::vector<float> & model, std::vector<float> & sampling);
+    std::vector<float> expected_log_probs(BranchId branch);
     std::vector<std::int32_t> boundaries(BranchId branch);
     std::string text(BranchId branch, std::int32_t start, std::int32_t end);
     std::int32_t num_tokens(BranchId branch);

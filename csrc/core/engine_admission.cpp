@@ -211,7 +211,7 @@ void Engine::continue_cached(Run * run) {
         } else { // others build on its last cell: a twin of its last token goes beside it
             Run * parent = run->size() > 1 ? split(run, run->end() - 1) : run->parent;
             Run * twin = tree_->add_child(parent);
-            twin->push(run->tokens.back(), run->log_p_model.back(), run->log_p_sampling.back());
+            twin->push(run->last());
             if (const Reading * reading = run->reading_at(run->end())) {
                 twin->readings.push_back(*reading);
             }

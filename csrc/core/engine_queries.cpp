@@ -27,6 +27,16 @@ void Engine::log_probs(BranchId id, std::vector<float> & model, std::vector<floa
     }
 }
 
+std::vector<float> Engine::expected_log_probs(BranchId id) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const Branch & branch = find(id);
+    std::vector<float> means;
+    for (const Run * run : path_of(branch)) {
+        means.insert(means.end(), run->expected_log_p.begin() + std::clamp(branch.num_prompt - run->start, 0, run->size()), run->expected_log_p.end());
+    }
+    return means;
+}
+
 std::vector<std::int32_t> Engine::boundaries(BranchId id) {
     const std::lock_guard<std::mutex> lock(mutex_);
     return find(id).boundaries;

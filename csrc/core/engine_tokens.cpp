@@ -41,7 +41,7 @@ void Engine::apply(Run * run, const std::vector<Branch *> & members, const std::
             continue;
         }
         Run * target = grows ? run : tree_->add_child(run);
-        target->push(group.drawn.token, group.drawn.log_p_model, group.drawn.log_p_sampling);
+        target->push(group.drawn);
         if (!grows) {
             for (Branch * branch : group.members) {
                 set_tip(*branch, target);

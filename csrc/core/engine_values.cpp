@@ -118,6 +118,7 @@ void Engine::renew_lost(Branch & branch, const std::vector<std::int32_t> & marks
         copy->tokens.insert(copy->tokens.end(), run->tokens.begin(), run->tokens.end());
         copy->log_p_model.insert(copy->log_p_model.end(), run->log_p_model.begin(), run->log_p_model.end());
         copy->log_p_sampling.insert(copy->log_p_sampling.end(), run->log_p_sampling.begin(), run->log_p_sampling.end());
+        copy->expected_log_p.insert(copy->expected_log_p.end(), run->expected_log_p.begin(), run->expected_log_p.end());
         copy->snapshots.insert(copy->snapshots.end(), run->snapshots.begin(), run->snapshots.end());
         copy->readings.insert(copy->readings.end(), run->readings.begin(), run->readings.end());
     }

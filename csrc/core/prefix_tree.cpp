@@ -101,10 +101,15 @@ Reading & Run::add_reading(std::int32_t position) {
     return *readings.insert(place, std::move(reading));
 }
 
-void Run::push(Token token, float log_p_model_of, float log_p_sampling_of) {
-    tokens.push_back(token);
-    log_p_model.push_back(log_p_model_of);
-    log_p_sampling.push_back(log_p_sampling_of);
+void Run::push(const Candidate & drawn) {
+    tokens.push_back(drawn.token);
+    log_p_model.push_back(drawn.log_p_model);
+    log_p_sampling.push_back(drawn.log_p_sampling);
+    expected_log_p.push_back(drawn.expected_log_p);
+}
+
+Candidate Run::last() const {
+    return {tokens.back(), log_p_model.back(), log_p_sampling.back(), expected_log_p.back()};
 }
 
 PrefixTree::PrefixTree() : root_(std::make_unique<Run>()) {}
@@ -141,7 +146,7 @@ Run * PrefixTree::insert(Run * from, const std::vector<Token> & tokens, std::int
         run = add_child(run);
         run->tokens.assign(tokens.begin() + num_shared, tokens.end());
         run->log_p_model.assign(run->tokens.size(), std::numeric_limits<float>::quiet_NaN());
-        run->log_p_sampling = run->log_p_model;
+        run->log_p_sampling = run->expected_log_p = run->log_p_model;
     }
     return run;
 }
@@ -163,6 +168,7 @@ Run * PrefixTree::split(Run * run, std::int32_t position) {
     upper->tokens = cut_front(run->tokens, count);
     upper->log_p_model = cut_front(run->log_p_model, count);
     upper->log_p_sampling = cut_front(run->log_p_sampling, count);
+    upper->expected_log_p = cut_front(run->expected_log_p, count);
     upper->cells = cut_front(run->cells, count);
     upper->num_ever_cached = std::min(run->num_ever_cached, upper->size());
     upper->num_holders = run->num_holders;

@@ -42,6 +42,7 @@ struct Run {
     std::vector<Token> tokens;
     std::vector<float> log_p_model; // as long as tokens; NaN for prompt tokens
     std::vector<float> log_p_sampling;
+    std::vector<float> expected_log_p; // of the row that the token was drawn from
     std::vector<Snapshot> snapshots; // positions in (start, end], ascending
     std::vector<Reading> readings;   // the same, ascending
 
@@ -76,8 +77,10 @@ struct Run {
     Run * child_of(const Candidate & drawn) const;
     // Keeps a snapshot of the end; it replaces one of the same sampling.
     void keep(Snapshot snapshot);
-    // Appends one token with its log-probabilities.
-    void push(Token token, float log_p_model_of, float log_p_sampling_of);
+    // Appends one token as it was drawn.
+    void push(const Candidate & drawn);
+    // The last token, as it was drawn.
+    Candidate last() const;
 };
 
 class PrefixTree {

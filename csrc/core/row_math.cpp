@@ -13,13 +13,20 @@
 #define ARTS_CLONES
 #endif
 
+// What a clone calls has to become part of it, else it stays at the baseline.
+#if defined(__GNUC__)
+#define ARTS_INLINE inline __attribute__((always_inline))
+#else
+#define ARTS_INLINE inline
+#endif
+
 namespace arts {
 namespace {
 
 constexpr std::size_t lanes = 16;
 
 // exp(x) for x <= 0 (Cephes' expf polynomial); below -87 it is 0.
-inline float exp_nonpositive(float x) {
+ARTS_INLINE float exp_nonpositive(float x) {
     const float clamped = x < -87.0f ? -87.0f : x; // keeps NaN
     const float shifted = clamped * 1.44269504088896341f + 12582912.0f; // rounds to nearest in the low bits
     const float n = shifted - 12582912.0f;
@@ -37,6 +44,31 @@ inline float exp_nonpositive(float x) {
     float scale;
     std::memcpy(&scale, &bits, sizeof scale);
     return x < -87.0f ? 0.0f : p * scale;
+}
+
+// Sums term(row[i]) over a row.
+template <typename Term>
+ARTS_INLINE double sum_terms(const float * row, std::size_t size, Term term) {
+    constexpr std::size_t chunk = 4096; // float lanes stay short, so that their rounding error does
+    double total = 0.0;
+    for (std::size_t begin = 0; begin < size; begin += chunk) {
+        const std::size_t count = std::min(chunk, size - begin);
+        const float * part = row + begin;
+        float sums[lanes] = {};
+        std::size_t i = 0;
+        for (; i + lanes <= count; i += lanes) {
+            for (std::size_t lane = 0; lane < lanes; ++lane) {
+                sums[lane] += term(part[i + lane]);
+            }
+        }
+        for (; i < count; ++i) {
+            sums[0] += term(part[i]);
+        }
+        for (const float sum : sums) {
+            total += static_cast<double>(sum);
+        }
+    }
+    return total;
 }
 
 } // namespace
@@ -63,26 +95,14 @@ ARTS_CLONES void block_maxima(const float * row, std::size_t size, std::size_t b
 }
 
 ARTS_CLONES double sum_exp(const float * row, std::size_t size, float max, float scale) {
-    constexpr std::size_t chunk = 4096; // float lanes stay short, so that their rounding error does
-    double total = 0.0;
-    for (std::size_t begin = 0; begin < size; begin += chunk) {
-        const std::size_t count = std::min(chunk, size - begin);
-        const float * part = row + begin;
-        float sums[lanes] = {};
-        std::size_t i = 0;
-        for (; i + lanes <= count; i += lanes) {
-            for (std::size_t lane = 0; lane < lanes; ++lane) {
-                sums[lane] += exp_nonpositive((part[i + lane] - max) * scale);
-            }
-        }
-        for (; i < count; ++i) {
-            sums[0] += exp_nonpositive((part[i] - max) * scale);
-        }
-        for (const float sum : sums) {
-            total += static_cast<double>(sum);
-        }
-    }
-    return total;
+    return sum_terms(row, size, [max, scale](float x) { return exp_nonpositive((x - max) * scale); });
+}
+
+ARTS_CLONES double sum_exp_times_excess(const float * row, std::size_t size, float max, float scale) {
+    return sum_terms(row, size, [max, scale](float x) {
+        const float excess = x - max;
+        return exp_nonpositive(excess * scale) * (excess < -1e30f ? -1e30f : excess); // 0 * -inf is no number
+    });
 }
 
 } // namespace arts

@@ -1,4 +1,4 @@
-// The three loops over a whole row of logits (150,000 floats and more), written so that compilers vectorise them.
+// The loops over a whole row of logits (150,000 floats and more), written so that compilers vectorise them.
 #pragma once
 
 #include <cstddef>
@@ -10,5 +10,8 @@ void block_maxima(const float * row, std::size_t size, std::size_t block_size, f
 
 // sum(exp((row - max) * scale)), for max >= all elements and scale > 0; relative error below 1e-6. NaN in, NaN out.
 double sum_exp(const float * row, std::size_t size, float max, float scale);
+
+// sum(exp((row - max) * scale) * (row - max)), of which elements of -inf are no part; otherwise as sum_exp.
+double sum_exp_times_excess(const float * row, std::size_t size, float max, float scale);
 
 } // namespace arts

@@ -18,6 +18,19 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr std::size_t max_likeliest = 16;
 constexpr double least_likely = 0.002;
 
+void set_expected(Candidates & candidates) {
+    constexpr float least = -25.0f; // what is drawn less often than exp(least) adds nothing to a float
+    double mean = 0.0;
+    for (const Candidate & candidate : candidates) {
+        if (candidate.log_p_sampling > least) {
+            mean += std::exp(static_cast<double>(candidate.log_p_sampling)) * static_cast<double>(candidate.log_p_model);
+        }
+    }
+    for (Candidate & candidate : candidates) {
+        candidate.expected_log_p = static_cast<float>(mean);
+    }
+}
+
 bool more_likely(const std::pair<float, Token> & a, const std::pair<float, Token> & b) {
     return a.first != b.first ? a.first > b.first : a.second < b.second;
 }
@@ -210,7 +223,8 @@ const Candidates & Sampler::filter(const float * logits, std::size_t num_vocab, 
 
     if (params.temperature == 0.0f) {
         collect(adjusted, num_vocab, max);
-        candidates_.push_back({kept_.front().second, log_p_model(kept_.front().second), 0.0f});
+        const float log_p = log_p_model(kept_.front().second);
+        candidates_.push_back({kept_.front().second, log_p, 0.0f, log_p});
         return candidates_;
     }
 
@@ -246,6 +260,7 @@ const Candidates & Sampler::filter(const float * logits, std::size_t num_vocab, 
     for (const auto & [logit, token] : kept_) {
         candidates_.push_back({token, log_p_model(token), static_cast<float>((logit - max) / temperature - log_mass)});
     }
+    set_expected(candidates_);
     return candidates_;
 }
 
@@ -276,7 +291,9 @@ Candidate Sampler::draw_unfiltered(const float * logits, std::size_t num_vocab, 
     }
     ensure(chosen < num_vocab, "a finite row has a token that can be drawn");
     const auto token = static_cast<Token>(chosen);
-    return {token, static_cast<float>(logits[token] - model.log_sum), static_cast<float>((logits[token] - model.max) / temperature - std::log(mass))};
+    const double mean = sum_exp_times_excess(logits, num_vocab, model.max, 1.0f / temperature) / mass + model.max - model.log_sum;
+    return {token, static_cast<float>(logits[token] - model.log_sum), static_cast<float>((logits[token] - model.max) / temperature - std::log(mass)),
+            static_cast<float>(mean)};
 }
 
 } // namespace arts

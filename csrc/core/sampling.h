@@ -31,6 +31,7 @@ struct Candidate {
     Token token;
     float log_p_model;    // under the model: log softmax of the raw logits
     float log_p_sampling; // under the filtered, renormalised distribution
+    float expected_log_p = 0; // of the row: mean of log_p_model over what is drawn from it; as low as the draw was open
 };
 
 // What is left of a row after the filters, in the order in which a draw walks over it.

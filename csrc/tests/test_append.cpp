@@ -61,6 +61,7 @@ TEST_CASE("what nobody read when it was decoded is decoded again, and the log-pr
     setup.finish();
     std::vector<float> model, sampling, model_after, sampling_after;
     setup.engine.log_probs(branch, model, sampling);
+    const auto means = setup.engine.expected_log_probs(branch);
     const auto tokens = setup.engine.tokens(branch);
     const auto length = static_cast<std::int32_t>(tokens.size());
     setup.engine.append(branch, {}, {3, 9, length}, false); // it has ended: it may not grow, but be read
@@ -75,6 +76,7 @@ TEST_CASE("what nobody read when it was decoded is decoded again, and the log-pr
     setup.engine.log_probs(branch, model_after, sampling_after);
     CHECK(model == model_after);
     CHECK(sampling == sampling_after);
+    CHECK(means == setup.engine.expected_log_probs(branch));
     CHECK(std::isnan(setup.engine.values(other, {3})[0])); // another copy of the prompt
     const auto before = setup.engine.stats();
     setup.engine.append(branch, {}, {3, 9, length}, false); // known by now

@@ -30,6 +30,28 @@ TEST_CASE("a late fork at a boundary draws from the candidates that were kept, w
     setup.engine.check();
 }
 
+TEST_CASE("each token knows the mean log-probability of the row that it was drawn from, whatever forked and split it") {
+    Setup setup;
+    std::vector<BranchId> branches{setup.open(0, 30), setup.open(1, 30)};
+    setup.engine.run(branches[0], false);
+    setup.engine.run(branches[1], false);
+    setup.finish();
+    branches.push_back(setup.engine.fork(branches[0], static_cast<std::int32_t>(prompt.size()) + 7));
+    setup.engine.run(branches[2], false);
+    setup.finish();
+    Sampler sampler;
+    for (const BranchId branch : branches) {
+        const auto tokens = setup.engine.tokens(branch);
+        const auto means = setup.engine.expected_log_probs(branch);
+        REQUIRE(means.size() == tokens.size() - prompt.size());
+        for (std::size_t i = 0; i < means.size(); ++i) {
+            const std::vector<Token> before(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(prompt.size() + i));
+            const auto logits = stub::Context::logits(setup.context.options, before);
+            CHECK(means[i] == doctest::Approx(sampler.filter(logits.data(), logits.size(), *setup.sampling, before).front().expected_log_p));
+        }
+    }
+}
+
 TEST_CASE("a fork whose draw was not kept decodes one token again and counts it") {
     Setup setup;
     const BranchId main = setup.open(0, 30);

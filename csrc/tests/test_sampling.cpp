@@ -90,9 +90,13 @@ TEST_CASE("every combination of filters gives the distribution of its definition
                         const auto row = random_row(size, static_cast<unsigned>(size) + 7);
                         const auto expected = reference(row, params);
                         std::vector<double> found(size, 0.0);
+                        double mean = 0;
                         Sampler sampler;
-                        for (const Candidate & candidate : sampler.filter(row.data(), size, params, {})) {
-                            found[static_cast<std::size_t>(candidate.token)] = std::exp(static_cast<double>(candidate.log_p_sampling));
+                        const Candidates & candidates = sampler.filter(row.data(), size, params, {});
+                        for (const Candidate & candidate : candidates) {
+                            const auto token = static_cast<std::size_t>(candidate.token);
+                            found[token] = std::exp(static_cast<double>(candidate.log_p_sampling));
+                            mean += expected[token] * static_cast<double>(candidate.log_p_model);
                         }
                         double distance = 0;
                         for (std::size_t i = 0; i < size; ++i) {
@@ -104,6 +108,7 @@ TEST_CASE("every combination of filters gives the distribution of its definition
                         CAPTURE(top_p);
                         CAPTURE(min_p);
                         CHECK(distance < 2e-5);
+                        CHECK(candidates.front().expected_log_p == doctest::Approx(mean).epsilon(1e-4));
                     }
                 }
             }
@@ -188,6 +193,7 @@ TEST_CASE("a draw from an unfiltered row equals one from the list of all its can
                 const Candidate found = direct.draw_unfiltered(row.data(), size, temperature, u);
                 CHECK(std::abs(found.token - expected.token) <= 1); // a quantile on the border may fall to either side
                 CHECK(found.log_p_sampling == doctest::Approx(std::log(reference(row, params)[static_cast<std::size_t>(found.token)])).epsilon(1e-4));
+                CHECK(found.expected_log_p == doctest::Approx(expected.expected_log_p).epsilon(1e-4));
             }
         }
     }

@@ -91,6 +91,30 @@ def test_a_lone_branch_has_llama_cpp_s_own_logits(tiny_model: Model, make_engine
             row = raw.decode([(token, len(PROMPT) + index, 0)])[0]
 
 
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (0.7, 0.8), (0.0, 1.0)])
+def test_an_expected_log_prob_is_the_mean_over_what_could_be_drawn(
+    tiny_model: Model, make_engine: Callable[..., Engine], temperature: float, top_p: float
+) -> None:
+    engine = make_engine(ctx_size=512, num_cells=1024, tunes_rows=False)
+    sampling = SamplingParams(temperature=temperature, top_p=top_p, banned_tokens=(257,))
+    branch = engine.open(PROMPT, sampling=sampling, rules=NO_STEPS, seed=0, stream=0, max_tokens=30)
+    finish(engine, branch)
+    expected = engine.expected_log_probs(branch)
+    tokens = engine.tokens(branch).tolist()[len(PROMPT) :]
+    assert len(expected) == len(tokens) == 30
+    with raw_context(tiny_model, CONFIG) as raw:
+        row = raw.prefill(PROMPT)
+        for index, token in enumerate(tokens):
+            log_p = np.asarray(_core.log_probabilities(row), np.float64)
+            scaled = np.where(np.arange(len(log_p)) == 257, -np.inf, log_p) / max(temperature, 1e-6)
+            drawn = np.exp(scaled - scaled.max())
+            order = np.argsort(-drawn)
+            kept = order[: 1 + int(np.searchsorted(np.cumsum(drawn[order]) / drawn.sum(), top_p))]
+            mean = float(np.sum(drawn[kept] * log_p[kept]) / np.sum(drawn[kept]))
+            assert expected[index] == pytest.approx(mean, abs=1e-4)
+            row = raw.decode([(token, len(PROMPT) + index, 0)])[0]
+
+
 def test_a_forked_branch_has_the_logits_of_llama_cpp_s_own_fork(
     tiny_model: Model, make_engine: Callable[..., Engine]
 ) -> None:

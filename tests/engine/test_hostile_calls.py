@@ -97,6 +97,7 @@ def test_extreme_but_legal_sampling_draws_tokens_with_finite_log_probabilities(
     assert len(log_p_model) >= 1
     assert np.isfinite(log_p_sampling).all()
     assert not np.isnan(log_p_model).any()
+    assert not np.isnan(tiny_engine.expected_log_probs(branch)).any()
     if extreme.get("logit_bias") == {65: 1e300}:
         assert set(tiny_engine.tokens(branch)[2:].tolist()) == {65}
     still_works(tiny_engine)
@@ -129,6 +130,7 @@ def test_a_branch_that_does_not_exist_is_named(tiny_engine: Engine, branch: int)
         lambda: tiny_engine.tokens(missing),
         lambda: tiny_engine.text(missing),
         lambda: tiny_engine.log_probs(missing),
+        lambda: tiny_engine.expected_log_probs(missing),
         lambda: tiny_engine.boundaries(missing),
         lambda: tiny_engine.state(missing),
         lambda: tiny_engine.num_tokens(missing),

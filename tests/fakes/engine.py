@@ -51,6 +51,7 @@ class FakeBranch:
     owner: int
     drawn: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
+    expected_log_probs: list[float] = field(default_factory=list)
     boundaries: list[int] = field(default_factory=list)
     num_forks_at: dict[int, int] = field(default_factory=dict)
     pause_on_step: bool = False
@@ -134,6 +135,7 @@ class FakeEngine:
         key = (*parent.key, position, ordinal)
         child = FakeBranch(parent.prompt, parent.sampling, parent.rules, key, parent.max_tokens, parent.owner)
         child.drawn, child.log_probs = parent.drawn[:kept], parent.log_probs[:kept]
+        child.expected_log_probs = parent.expected_log_probs[:kept]
         child.boundaries = [end for end in parent.boundaries if end <= position]
         self.num_forks += 1
         return self._add(child)
@@ -187,6 +189,9 @@ class FakeEngine:
     def log_probs(self, branch: BranchId) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         values = np.array(self._branch(branch).log_probs, dtype=np.float32)
         return values, values.copy()
+
+    def expected_log_probs(self, branch: BranchId) -> NDArray[np.float32]:
+        return np.array(self._branch(branch).expected_log_probs, dtype=np.float32)
 
     def boundaries(self, branch: BranchId) -> list[int]:
         return list(self._branch(branch).boundaries)
@@ -256,6 +261,8 @@ class FakeEngine:
                     break
         state.drawn.append(token)
         state.log_probs.append(math.log(row[token]))
+        mean = sum(chance * math.log(chance) for chance in row.values() if chance > 0)
+        state.expected_log_probs.append(mean if state.sampling.temperature > 0 else state.log_probs[-1])
         self._spent[state.owner] = self._spent.get(state.owner, 0) + 1
         if state.owner in self._quotas:
             self._quotas[state.owner] -= 1

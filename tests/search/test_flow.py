@@ -303,6 +303,24 @@ def test_what_the_model_found_unlikely_is_worth_less_where_log_probs_count() -> 
         assert (odds[0] > 1.01 * odds[1]) == bool(order)
 
 
+def test_an_unlikely_step_is_left_at_once_where_log_probs_count_although_nothing_else_was_drawn() -> None:
+    """How open each draw was is known from its row: a slip is one where the model was sure of something else."""
+    slips = scripted({"well\n\nthen\n\n=1": 0.97, "slip\n\nthen\n\n=2": 0.03})
+    open_choice = scripted({f"{letter}\n\nthen\n\n={letter}": 1 / 26 for letter in "abcdefghijklmnopqrstuvwxyz"})
+    left = {"slips": 0, "steps": 0, "slips without weight": 0}
+    for seed in range(100):
+        for name, model, weight in (
+            ("slips", slips, 1.0),
+            ("slips without weight", slips, 0.0),
+            ("steps", open_choice, 1.0),
+        ):
+            first = flow(model, flows_of(lambda prefix: 0.4), n=8, seed=seed, log_prob_weight=weight).tree.branches[0]
+            if "slip" in first.text or model is open_choice:
+                left[name] += first.text in ("slip\n\n", f"{first.text[0]}\n\n")
+    assert left["slips"] >= 1
+    assert left["slips without weight"] == left["steps"] == 0
+
+
 def test_with_log_probs_the_likely_answer_is_chosen_where_flows_are_alike() -> None:
     model = scripted({"well\n\n=1": 0.7, "slip\n\n=2": 0.3})
     chosen = {}
