@@ -227,7 +227,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "flow search, early stop",
-        "Flow search is above best-of-n with the same early stop at equal tokens",
+        "Flow search is above best-of-n with the same early stop at equal tokens (mean over the budgets)",
         "search/flow - best-of-n with early stop",
         source="goal",
     ),

@@ -194,9 +194,15 @@ def _search_figures(search: Evaluation, cost: str) -> dict[str, Figure]:
         pairs = [(a, min(stopped, key=lambda b, own=a: abs(np.log(b[2] / own[2])))) for a in flow]  # type: ignore[misc]
         near = [(a, b) for a, b in pairs if 0.8 <= b[2] / a[2] <= 1.25]
         if near:
-            a, b = max(near, key=lambda pair: pair[0][2])
-            told["search/flow - best-of-n with early stop"] = difference([search.at(*a[:2])], [search.at(*b[:2])])
+            ours, theirs = (_averaged([search.at(*pair[side][:2]) for pair in near]) for side in (0, 1))
+            told["search/flow - best-of-n with early stop"] = difference([ours], [theirs])
     return told
+
+
+def _averaged(columns: Sequence[Values]) -> Values:
+    """Average a problem's accuracies, of those that are in all columns."""
+    ids = set.intersection(*(set(column) for column in columns))
+    return {name: sum(column[name] for column in columns) / len(columns) for name in ids}
 
 
 def choice_table(evaluation: Evaluation, num_seeds: int) -> list[dict[str, Any]]:

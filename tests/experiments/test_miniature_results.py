@@ -9,9 +9,10 @@ import pytest
 from fakes.miniature import write_miniature
 
 from arts_lite.experiments.claims import CLAIMS, NOT_REPRODUCED, REPRODUCED, UNDECIDED
+from arts_lite.experiments.figures import Evaluation
 from arts_lite.experiments.folder import DatasetError
 from arts_lite.experiments.miniature_report import write_report
-from arts_lite.experiments.miniature_results import measure
+from arts_lite.experiments.miniature_results import measure, search_figures
 from arts_lite.experiments.pipeline import Timing
 
 
@@ -97,3 +98,30 @@ def test_a_run_that_is_not_finished_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "eval-policy-1" / "results.json").unlink()
     with pytest.raises(DatasetError, match="run the evaluation to its end"):
         measure(tmp_path, num_seeds=2, settings={})
+
+
+def test_flow_search_is_compared_with_an_early_stop_over_all_budgets_at_which_both_take_the_same_tokens() -> None:
+    """By hand: +0.5 at n = 4 and +1 at n = 8; at n = 2 nothing is near."""
+
+    def method(label: str, tokens: dict[int, int], *, live: bool = True) -> dict[str, object]:
+        points = [
+            {"k": k, "num_tokens": num, "num_tokens_decoded": num, "num_verifier_tokens": 0}
+            for k, num in tokens.items()
+        ]
+        own = {"live": live, "is_own": True, "scorer": "arts-expected-0", "points": points}
+        return {"label": label, "strategy": label.partition("+")[0], **own}
+
+    methods = [
+        method("flow", {2: 10, 4: 100, 8: 200}),
+        method("best-of-n+stop", {4: 110, 8: 210}),
+        method("best-of-n", {8: 400}, live=False),
+    ]
+    values = {
+        "flow": {2: {"a": 0.0, "b": 0.0}, 4: {"a": 1.0, "b": 0.0}, 8: {"a": 1.0, "b": 1.0}},
+        "best-of-n+stop": {4: {"a": 0.0, "b": 0.0}, 8: {"a": 0.0, "b": 0.0}},
+        "best-of-n": {8: {"a": 1.0, "b": 0.0}},
+    }
+    figures = search_figures(Evaluation({"methods": methods}, values))
+    assert figures["search/flow - best-of-n with early stop"].value == pytest.approx(0.75)
+    assert figures["search/flow at half the tokens - best-of-16"].value == pytest.approx(0.5)
+    assert figures["search/share of best-of-16's tokens"].value == pytest.approx(0.5)
