@@ -27,6 +27,7 @@ VERIFIERS: Mapping[str, tuple[str, ...]] = {
 """Names of the verifiers -> what is told to the trainer; all see the same trees in the same batches."""
 POLICY_VERIFIERS = ("arts-sum", "arts-expected")
 _LEAVES = 2.5  # of a tree, per main trace, at a fork probability of one half
+_UNTIL_RIGHT = 6.0  # traces of a problem, of at most 16, until one is right
 _PROGRAM = ("-m", "arts_lite")
 _MAX_TOKENS = ("--max-tokens", "320")
 _EVAL_SEED, _POLICY_SEED, _FRESH_SEED, _SEARCH_SEED = 1000, 2000, 3000, 4000
@@ -97,7 +98,7 @@ class Miniature:
         command = (
             *(*_PROGRAM, "train", "verifier", "--trees", trees, "--base", self._base(), "--out", name),
             *(*VERIFIERS[kind], "--epochs", f"{sizes.epochs:g}", "--batch-tokens", str(sizes.batch_tokens)),
-            *("--evals", "4", "--seed", str(seed), *self._threads()),
+            *("--evals", "2", "--seed", str(seed), *self._threads()),
         )
         seconds = self.rates.start_training + sizes.num_trees * sizes.epochs * self.rates.tree_epoch
         return self._stage(name, command, (trees,), ("verifier.gguf",), seconds)
@@ -161,7 +162,7 @@ class Miniature:
             *("--num-wanted", str(sizes.num_extinct), "--max-problems", str(sizes.max_asked)),
             *("--seed", str(_POLICY_SEED + seed), "--out", name),
         )
-        seconds = sizes.max_asked * 0.7 * (16 * self.rates.trace + self.rates.problem)
+        seconds = sizes.max_asked * 0.6 * (_UNTIL_RIGHT * self.rates.trace + self.rates.problem)
         return self._stage(name, command, (f"grpo-{seed}",), ("extinct.txt",), seconds)
 
     def _recovery(self, seed: int) -> Stage:

@@ -37,10 +37,10 @@ def describe_tuning(folder: Path, draw: Draw) -> list[Block]:
     probes = list(read_lines(folder / "extinction.jsonl"))
     blocks: list[Block] = [Heading(f"Tuning by GRPO: {folder.name}"), Paragraph(_course(metrics))]
     blocks.append(draw(plots.tuning(metrics), "tuning", "Reward, prompts without gradient and pass@1 over the steps"))
-    for kind, words in (("bin", "by likelihood under the base"), ("style", "by style")):
+    for kind, words in (("bin", "by their likelihood"), ("style", "by their style")):
         rows = [row for row in probes if row["by"] == kind]
         if rows:
-            title = f"Traces of the base while it is tuned, {words}"
+            title = f"The base's traces, {words}"  # 40 letters fit
             blocks.append(draw(plots.extinction(rows, title=title), f"extinction-{kind}", title))
             blocks.append(_last(rows))
     return blocks

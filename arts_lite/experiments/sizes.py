@@ -57,7 +57,7 @@ class Sizes:
     num_search: int = 250
     search_n: tuple[int, ...] = (2, 4, 8, 16)
     num_extinct: int = 300
-    max_asked: int = 3500
+    max_asked: int = 6000
     proposer_samples: int = 600_000
 
 
@@ -113,7 +113,7 @@ QUICK_ABLATION = AblationSizes((20, 60), (2, 1), num_problems=60, num_samples=8,
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Seconds that a unit of work takes on two CPU cores with a tiny model, to expect a stage's minutes by.
+    """Seconds that a unit of work takes on two CPU cores without AVX-512, with a tiny model; a stage's minutes follow.
 
     Attributes:
         start: of a command; start_training: of one that imports torch.
@@ -121,7 +121,7 @@ class Rates:
         trace: drawn and graded by the engine.
         tree_epoch: one tree of 4 main traces learnt once, its part of the dev measurements included.
         trace_epoch: one main trace of a tree with its forks learnt once, Countdown's and arithmetic's on average.
-        reading: of one problem's 16 traces by one verifier.
+        reading: of one problem's 16 traces by one verifier, and what is computed of its values.
         live: one problem searched live with 16 traces.
         completion: drawn by GRPO's trainer, and its gradient.
         probed: one trace's likelihood.
@@ -132,12 +132,12 @@ class Rates:
     start: float = 2.0
     start_training: float = 12.0
     problem: float = 0.008
-    trace: float = 0.0045
-    tree_epoch: float = 0.042
-    trace_epoch: float = 0.016
-    reading: float = 0.02
+    trace: float = 0.006
+    tree_epoch: float = 0.085
+    trace_epoch: float = 0.033
+    reading: float = 0.035
     live: float = 0.12
-    completion: float = 0.050
+    completion: float = 0.085
     probed: float = 0.006
     dev_completion: float = 0.018
     sample: float = 0.0085
