@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -368,3 +371,11 @@ def test_a_sweep_trains_one_policy_for_each_learning_rate_and_compares_them(base
     for row in found:
         assert Path(row["policy"]).is_file()
         assert (row["dev_before"], row["dev_after"]) == (0.0, 0.0)  # a random model solves nothing
+
+
+def test_trl_is_told_to_tell_its_makers_nothing() -> None:
+    """Read when huggingface_hub loads, hence in a process of its own."""
+    code = "import arts_lite.train; from huggingface_hub import constants; print(constants.HF_HUB_DISABLE_TELEMETRY)"
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_TELEMETRY"}
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "True"
