@@ -16,9 +16,10 @@ from arts_lite.solver import Solver, SolverConfig
 from arts_lite.train.dataset import DataConfig, read_dataset
 from arts_lite.verifier.verifier import Verifier
 
+# Sampled traces differ from machine to machine: hardly one misses the first answer, none reaches the second.
 PROBLEMS = (
-    ("Mia packs 4 boxes with 6 pears each and gives 5 pears away. How many pears does she keep?", "24 - 5\n#### 19"),
-    ("A bus ride costs 3 coins. Ole rides twice a day on 5 days. How many coins does he pay?", "3 * 2 * 5\n#### 30"),
+    ("What is 2 + 3? Answer with one short line.", "2 + 3\n#### 5"),
+    ("What is the capital of France? Answer with one short line.", "no trace says this\n#### 862915.25"),
 )
 
 
@@ -56,12 +57,15 @@ def test_a_verifier_from_smollm2_judges_what_qwen_writes(real_model: Callable[[s
 
     trees = read_dataset([str(tmp_path / "trees")], DataConfig(dev_share=0)).train
     assert len(trees) == len(PROBLEMS)
+    mean_flows = {}
     with Verifier.from_gguf(tmp_path / "run" / "verifier.gguf", EngineConfig(threads=1, ctx_size=512)) as verifier:
         for tree in trees:
             traces = [[tree.texts[node] for node in tree.path(node)[1:]] for node in range(1, tree.num_nodes)]
             flows = [values[-1] for values in verifier.log_flows(tree.question, traces, tree.delimiters)]
             assert np.isfinite(flows).all()
-            assert np.std(flows) > 0  # it tells the prefixes apart
+            mean_flows[tree.question] = np.mean(flows)
+    answered, missed = (mean_flows[text] for text, _ in PROBLEMS)
+    assert answered > missed  # it has learnt to tell the two apart, not one value for all
 
     config = SolverConfig(strategy="best-of-n", n=2, max_tokens=24)
     with Solver.from_gguf(proposer, tmp_path / "run" / "verifier.gguf", config, threads=1, ctx_size=512) as solver:
