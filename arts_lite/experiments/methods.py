@@ -136,7 +136,7 @@ def _method(
             if readings and (reading := readings.get(problem.id)) is not None:  # read as traces share it when written
                 share = decoded / max(problem.num_distinct_tokens(problem.num_samples), 1.0)
                 num_read = reading.num_question_tokens + share * (reading.num_tokens - reading.num_question_tokens)
-            drawn = float(problem.num_tokens.mean()) * k
+            drawn = problem.mean_num_tokens * k
             own[problem.id] = Outcome(accuracy(problem, k), drawn, decoded, num_read)
     return method
 

@@ -78,6 +78,11 @@ class PoolProblem:
         """int[n]: generated tokens of each trace."""
         return np.array([ends[-1] if len(ends) else 0 for ends in self.step_ends], np.int64)
 
+    @cached_property
+    def mean_num_tokens(self) -> float:
+        """Of a trace."""
+        return float(self.num_tokens.mean())
+
     def num_distinct_tokens(self, k: int) -> float:
         """Tokens of k traces of which equal beginnings count once, in expectation over which k."""
         if k not in self._num_distinct:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,11 +41,13 @@ def best_of_k(scores: ArrayLike, correct: ArrayLike, k: int) -> float:
     _check_k(k, len(values))
     if (verdicts == verdicts[0]).all():
         return float(verdicts[0])
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    below = np.array([math.comb(int(end), k) for end in (0, *ends)], np.float64)
-    chance = np.diff(below) / math.comb(len(values), k)
-    share = np.bincount(place, weights=verdicts) / counts
+    order = values.argsort()
+    ordered = values[order]
+    ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, len(values))
+    begins = np.append(0, ends[:-1])
+    within = _chances_within(len(values), k)
+    chance = within[ends] - within[begins]
+    share = np.add.reduceat(verdicts[order], begins) / (ends - begins)
     return float(chance @ share)
 
 
@@ -66,6 +69,13 @@ def ordered_pairs(values: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
     weights = y[better] - y[worse]
     in_order = (x[better] > x[worse]) + 0.5 * (x[better] == x[worse])
     return float(weights @ in_order), float(weights.sum())
+
+
+@lru_cache(maxsize=64)
+def _chances_within(num_samples: int, k: int) -> Floats:
+    """Chance that all of a random subset lie among the first e, for e from 0 to n: C(e, k) / C(n, k)."""
+    of_all = math.comb(num_samples, k)
+    return np.array([math.comb(end, k) / of_all for end in range(num_samples + 1)])
 
 
 def _check_k(k: int, num_samples: int) -> None:

@@ -62,10 +62,19 @@ def vote_at_k(ballots: Ballots, k: int, log_weights: ArrayLike | None = None) ->
     if (verdicts == verdicts[0]).all():  # whoever wins: only a subset without any vote is wrong
         return float(verdicts[0]) * pass_at_k(ballots.num_votes, ballots.num_samples, k)
     totals = (ballots.members * weights) @ subsets(ballots.num_samples, k)
-    best = totals.max(axis=0)
-    wins = (totals >= best * (1 - _CLOSE)) & (totals > 0)
-    shares = (verdicts @ wins) / np.maximum(wins.sum(axis=0), 1)
-    return float(shares.mean())
+    right, wrong = totals[verdicts == 1].max(axis=0, initial=0.0), totals[verdicts < 1].max(axis=0, initial=0.0)
+    won = right * (1 - _CLOSE) > wrong
+    rest = ~won if ((verdicts != 0) & (verdicts != 1)).any() else ~won & (wrong * (1 - _CLOSE) <= right)
+    shares = won.sum()  # for sure; of the rest, every one has to be looked at
+    if rest.any():
+        shares += _shares(totals[:, rest], verdicts).sum()
+    return float(shares / totals.shape[1])
+
+
+def _shares(totals: NDArray[np.float64], verdicts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean verdict of the answers that win, float[num_subsets]; 0 where nobody votes."""
+    wins = (totals >= totals.max(axis=0) * (1 - _CLOSE)) & (totals > 0)
+    return np.asarray((verdicts @ wins) / np.maximum(wins.sum(axis=0), 1))
 
 
 @lru_cache(maxsize=16)

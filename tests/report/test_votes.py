@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
@@ -15,7 +16,7 @@ from arts_lite.report.votes import MAX_SUBSETS, NUM_DRAWN, Ballots, subsets, vot
 answers = st.lists(st.integers(-1, 3), min_size=1, max_size=7)
 
 
-def enumerated(classes: list[int], right: set[int], weights: list[float], k: int) -> float:
+def enumerated(classes: list[int], verdicts: Mapping[int, float], weights: list[float], k: int) -> float:
     """Mean over all subsets of size k, ties shared."""
     found = []
     for subset in combinations(range(len(classes)), k):
@@ -25,7 +26,7 @@ def enumerated(classes: list[int], right: set[int], weights: list[float], k: int
                 totals[classes[sample]] = totals.get(classes[sample], 0.0) + weights[sample]
         best = max(totals.values(), default=0.0)
         tied = [name for name, total in totals.items() if math.isclose(total, best, rel_tol=1e-9)]
-        found.append(sum(name in right for name in tied) / len(tied) if tied else 0.0)
+        found.append(sum(verdicts[name] for name in tied) / len(tied) if tied else 0.0)
     return sum(found) / len(found)
 
 
@@ -34,17 +35,21 @@ def test_a_vote_is_the_mean_over_subsets_with_ties_shared(
     classes: list[int], right: set[int], data: st.DataObject
 ) -> None:
     k = data.draw(st.integers(1, len(classes)))
-    ballots = Ballots(classes, [name in right for name in classes])
-    assert vote_at_k(ballots, k) == pytest.approx(enumerated(classes, right, [1.0] * len(classes), k))
+    verdicts = {name: float(name in right) for name in range(-1, 4)}
+    ballots = Ballots(classes, [verdicts[name] for name in classes])
+    assert vote_at_k(ballots, k) == pytest.approx(enumerated(classes, verdicts, [1.0] * len(classes), k))
 
 
-@given(answers, st.sets(st.integers(0, 3)), st.data())
-def test_a_weighted_vote_is_the_mean_over_subsets(classes: list[int], right: set[int], data: st.DataObject) -> None:
+@given(answers, st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=4, max_size=4), st.data())
+def test_a_weighted_vote_is_the_mean_over_subsets_of_verdicts_of_any_size(
+    classes: list[int], drawn: list[float], data: st.DataObject
+) -> None:
+    verdicts = {-1: 0.0, **dict(enumerate(drawn))}
     k = data.draw(st.integers(1, len(classes)))
     logs = data.draw(st.lists(st.integers(-6, 6), min_size=len(classes), max_size=len(classes)))
-    ballots = Ballots(classes, [name in right for name in classes])
+    ballots = Ballots(classes, [verdicts[name] for name in classes])
     weights = [math.exp(log) for log in logs]
-    assert vote_at_k(ballots, k, logs) == pytest.approx(enumerated(classes, right, weights, k))
+    assert vote_at_k(ballots, k, logs) == pytest.approx(enumerated(classes, verdicts, weights, k))
 
 
 def test_equal_weights_are_no_weights_however_small() -> None:
