@@ -7,6 +7,7 @@ Each step draws G completions of each of P prompts at temperature 1 and takes on
 
 R is 1 for a complete and correct answer, else 0. With one step per rollout the ratio is 1 and its clipping idle. N is
 the loss's normaliser, see `LOSS_NORMALISERS`. A group of equal rewards has no gradient: the share of these is logged.
+Without a KL term the passes through them are spared, by "dapo": the others' normalisers count the rows that are passed.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ _LOGGED: Mapping[str, str] = {
     "num_tokens": "num_tokens",
     "seconds": "step_time",
 }
-"""Our names of metrics -> TRL's. Entropy is in nats per token, length in tokens; `frac_cut` is cut at max_tokens."""
+"""Our names of metrics -> TRL's. Entropy is in nats per token, over the completions that are passed through the model;
+length is in tokens; `frac_cut` is cut at max_tokens."""
 _STATE = "trainer_state.json"  # the last file of a checkpoint to be written
 
 

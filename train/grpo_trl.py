@@ -52,7 +52,7 @@ def make_trainer(
     disable_progress_bar()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        trainer = GRPOTrainer(
+        trainer = _Trainer(
             run.policy.model,
             reward,
             _settings(run, folder, has_dev=bool(dev), is_fresh=is_fresh),
@@ -77,6 +77,34 @@ def make_optimizer(model: torch.nn.Module, config: GrpoConfig) -> torch.optim.Op
     rates = (config.learning_rate, config.norm_learning_rate or config.learning_rate)
     groups = [{"params": part, "lr": rate} for part, rate in zip((body, last), rates, strict=True) if part]
     return torch.optim.AdamW(groups, weight_decay=0.0)
+
+
+class _Trainer(GRPOTrainer):
+    """Spares the passes through completions that nothing is learnt from."""
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: Mapping[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> torch.Tensor:
+        """Leave out completions whose advantage is 0, where neither KL term nor normaliser counts them.
+
+        One is always kept: the optimiser has to see a gradient of zeros, not none.
+        """
+        advantages = inputs["advantages"]
+        if self.model.training and self.beta == 0 and self.loss_type == "dapo" and not advantages.all():
+            kept = advantages != 0
+            kept[0] |= ~kept.any()
+            rows = kept.nonzero().ravel()
+            inputs = {name: value[rows] if _has_rows(value, len(kept)) else value for name, value in inputs.items()}
+        loss: torch.Tensor = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        return loss
+
+
+def _has_rows(value: Any, num_rows: int) -> bool:
+    return isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) == num_rows
 
 
 class _Watch(TrainerCallback):

@@ -171,6 +171,47 @@ def test_the_loss_is_the_stated_formula_with_the_stated_normaliser(
 
 @needs_trl
 @foreign_warnings
+@pytest.mark.parametrize("rows_at_once", [4, 8])
+def test_completions_without_an_advantage_are_spared_and_the_policy_is_the_same(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
+) -> None:
+    from arts_lite.train import grpo_trl
+
+    passed: list[int] = []
+    spare = grpo_trl._Trainer.compute_loss
+    plain = grpo_trl.GRPOTrainer._compute_loss
+
+    def counting(self: Any, model: Any, inputs: Any) -> Any:
+        passed.append(len(inputs["advantages"]))
+        return plain(self, model, inputs)
+
+    def scripted(*_: Any) -> Callable[..., list[float]]:
+        steps = iter(([], [0], [0, 4, 5]))  # who is right, in groups of four: none, one and both groups have a variance
+        return lambda completion_ids, **_: [float(number in right) for right in [next(steps)] for number in range(8)]
+
+    monkeypatch.setattr("arts_lite.train.grpo.reward_function", scripted)
+    monkeypatch.setattr(grpo_trl.GRPOTrainer, "_compute_loss", counting)
+    config = replace(CONFIG, num_steps=3, num_dev=0, rows_at_once=rows_at_once, learning_rate=1e-3)
+    question = Question(make_task("arithmetic"), arithmetic_problem("1+2*3"))
+    found = []
+    for name, compute in (("spare", spare), ("whole", grpo_trl.GRPOTrainer.compute_loss)):
+        monkeypatch.setattr(grpo_trl._Trainer, "compute_loss", compute)
+        path = GrpoRun(config, read_policy(str(base), device=CPU), [question] * 2, [], tmp_path / name).train()
+        assert path is not None
+        told = lines(path.parent / "metrics.jsonl")
+        found.append((weights(path), [(line["loss"], line["grad_norm"]) for line in told if "reward" in line]))
+    num_calls = 3 * 8 // rows_at_once
+    assert passed[num_calls:] == [rows_at_once] * num_calls
+    # Rows of a group are dealt to both halves, so that a half keeps one row where it has none with an advantage.
+    assert sum(passed[:num_calls]) < sum(passed[num_calls:])
+    assert passed[0] == 1
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-3, atol=1e-6)
+    for name, weight in found[1][0].items():
+        np.testing.assert_allclose(found[0][0][name], weight, atol=2e-5, err_msg=name)
+
+
+@needs_trl
+@foreign_warnings
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(make_run: Callable[..., GrpoRun], tmp_path: Path) -> None:
     whole = make_run("whole").train()
     assert make_run("cut", stop_at=3).train() is None
