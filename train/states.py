@@ -58,17 +58,19 @@ class StateFolder:
         tell: Callable[[int], None] = lambda _done: None,
         shall_stop: Callable[[], bool] = lambda: False,
     ) -> bool:
-        """Read what is not there yet; False: it was stopped before the end.
+        """Read what is not there yet, telling how many parts are; False: it was stopped before the end.
 
         Raises:
             TrainingError: a file cannot be written, or a state is not finite.
         """
-        for number, part in enumerate(self._parts):
+        left = [number for number in range(self.num_parts) if not self._path(number).exists()]
+        tell(self.num_parts - len(left))
+        for place, number in enumerate(left, 1):
             if shall_stop():
                 return False
-            if not self._path(number).exists():
-                self._write(number, np.concatenate(read_states(engine, [self._trees[one] for one in part])))
-            tell(number + 1)
+            part = [self._trees[one] for one in self._parts[number]]
+            self._write(number, np.concatenate(read_states(engine, part)))
+            tell(self.num_parts - len(left) + place)
         return True
 
     def load(self) -> list[NDArray[np.float32]]:
