@@ -32,7 +32,7 @@ eval_options = option_group(
         "verifiers",
         metavar="[NAME=]FILE",
         multiple=True,
-        help="A verifier or probe (GGUF); repeatable.  [default name: the file's]",
+        help="A verifier or probe (GGUF), or embedded; repeatable.  [default name: the file's]",
     ),
     click.option("--n", "ks", metavar="K,K,...", default="2,4,8,16", show_default=True, help="Traces to choose from."),
     click.option("--num-samples", type=click.IntRange(1), help="Traces in the pool.  [default: the largest of --n]"),

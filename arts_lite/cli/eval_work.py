@@ -45,15 +45,15 @@ class EvalWork:
         self.folder = Path(options["out"])
         self._ks = read_ks(options["ks"])
         self._pooled, self._live = read_strategies(options["strategies"])
-        self._files = named_files(options["verifiers"])
+        self._files = {name: _file(path) for name, path in named_files(options["verifiers"]).items()}
         from arts_lite.engine.gguf import read_header  # binds the native library, which `--help` does without
 
         for path in self._files.values():
             read_header(path)  # better refused now than when the pool is sampled
         for name in self._live:
-            live_config(name, self._ks[-1], options).require_step_scores(has_verifier=bool(self._files))
             if name in NEED_FLOWS and not self._files:
-                raise ValueError(f"strategy {name!r} needs a verifier's flows; give --verifier FILE")
+                raise ValueError(f"strategy {name!r} needs a verifier's flows; give --verifier FILE, or embedded")
+            live_config(name, self._ks[-1], options).require_step_scores(has_verifier=bool(self._files))
         self._task = read_task(options)
         self.problems = self._chosen(read_problems(self._task, options, split="test"))
         self._config = SdfConfig(
@@ -245,3 +245,10 @@ class EvalWork:
                 f"the problems of {path} were chosen on this model's samples with --seed {told['seed']}; give another "
                 "--seed, so that they are judged by fresh ones."
             )
+
+
+def _file(path: Path) -> Path:
+    """Take `embedded` for the verifier that comes with the embedded proposer, unless there is a file of that name."""
+    from arts_lite.verifier import embedded_verifier
+
+    return embedded_verifier() if path == Path("embedded") and not path.exists() else path

@@ -228,3 +228,13 @@ def test_the_models_that_are_shipped_answer_both_kinds() -> None:
         row = json.loads(result.stdout)
         assert row["chosen_by"] == chosen_by
         assert chosen_by == "checker" or row["answer"] == "29"
+
+
+@pytest.mark.usefixtures("embedded")
+def test_an_evaluation_is_judged_by_the_embedded_verifier_where_it_is_named(tmp_path: Path) -> None:
+    options = ("--task", "arithmetic", "--num-problems", "2", "--n", "2", "--out", str(tmp_path / "run"), "--json")
+    result = CliRunner().invoke(main, ["eval", *options, "--verifier", "own=embedded", "--quiet"])
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["verifiers"]["own"]["file"] == embedded_verifier().name
+    refused = CliRunner().invoke(main, ["eval", *options, "--strategies", "flow"])
+    assert "give --verifier FILE, or embedded" in refused.stderr
